@@ -1,0 +1,287 @@
+package catalog
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"time"
+
+	"larder/cache/store"
+	"larder/formats"
+)
+
+// AssetKey is the coordinate of one file at one place.
+type AssetKey struct {
+	Place   Place
+	Format  string
+	Name    string
+	Version string
+	File    string
+}
+
+// AssetRow is what is known of a file that was held once. An evicted row keeps
+// its digests: the same coordinate may only ever come back with the same bytes.
+type AssetRow struct {
+	formats.HeldAsset
+	Evicted bool `cbor:"20,keyasint,omitempty"`
+}
+
+func (c *Catalog) assetKey(k AssetKey) []byte {
+	return c.key(famAsset, string(k.Place), k.Format, k.Name, k.Version, k.File)
+}
+
+// blobRefKey is the reverse reference blob -> row, which eviction follows.
+func blobRefKey(s store.Sum, row []byte) []byte {
+	k := make([]byte, 0, 2+len(s)+len(row))
+	k = append(k, famBlobRef, 0)
+	k = append(k, s[:]...)
+	return append(k, row...)
+}
+
+// Asset returns the asset row of a coordinate, or ErrNotFound. The row may be
+// Evicted.
+func (c *Catalog) Asset(k AssetKey) (*AssetRow, error) {
+	var row AssetRow
+	if err := c.get(c.assetKey(k), &row); err != nil {
+		return nil, err
+	}
+	return &row, nil
+}
+
+// FindAsset returns a held or evicted asset row by file name over all versions.
+func (c *Catalog) FindAsset(p Place, format, name, file string) (string, *AssetRow, error) {
+	var hit *AssetRow
+	var version string
+	err := c.eachAsset(p, format, name, func(v string, a *AssetRow) error {
+		if a.File != file {
+			return nil
+		}
+		cp := *a
+		hit, version = &cp, v
+		return store.ErrStop
+	})
+	if err != nil && !errors.Is(err, store.ErrStop) {
+		return "", nil, err
+	}
+	if hit == nil {
+		return "", nil, ErrNotFound
+	}
+	return version, hit, nil
+}
+
+func (c *Catalog) eachAsset(p Place, format, name string, fn func(version string, a *AssetRow) error) error {
+	prefix := c.prefix(famAsset, string(p), format, name)
+	return c.db.Rows(prefix, nil, func(key, val []byte) error {
+		version, _, ok := bytes.Cut(key[len(prefix):], []byte{0})
+		if !ok {
+			return fmt.Errorf("asset row key %q is malformed", key)
+		}
+		var a AssetRow
+		if err := c.dec.Unmarshal(val, &a); err != nil {
+			return fmt.Errorf("decode asset row %q: %w", key, err)
+		}
+		return fn(string(version), &a)
+	})
+}
+
+// PutAsset adds to b the rows that make a verified blob the content of a
+// coordinate: the asset row, its reverse reference, the reference count and a
+// ledger entry. It refuses other bytes under a coordinate the ledger knows.
+func (c *Catalog) PutAsset(b *store.Batch, k AssetKey, h formats.HeldAsset, cause Cause) error {
+	sum, ok := SumOf(h.Digests)
+	if !ok {
+		return fmt.Errorf("asset %s/%s has no sha256", k.Name, k.File)
+	}
+	key := c.assetKey(k)
+	old, err := c.Asset(k)
+	switch {
+	case errors.Is(err, ErrNotFound):
+	case err != nil:
+		return err
+	default:
+		if was, is, bad := formats.Disagree(old.Digests, h.Digests); bad {
+			return &MutationError{Key: k, Was: was, Is: is}
+		}
+		h.FirstSeen = old.FirstSeen
+		if !old.Evicted {
+			// Already there: the reference stands.
+			return c.set(b, key, AssetRow{HeldAsset: h})
+		}
+		cause = CauseRefetched
+	}
+	if err := c.set(b, key, AssetRow{HeldAsset: h}); err != nil {
+		return err
+	}
+	b.Set(blobRefKey(sum, key), nil)
+	b.Ref(sum)
+	return c.ledger(b, Entry{
+		Place: k.Place, Format: k.Format, Name: k.Name, Version: k.Version, File: k.File,
+		Digest: DigestOf(sum), Size: h.Size, Time: h.FirstSeen, Origin: h.Origin, Cause: cause,
+	})
+}
+
+// MutationError says that other bytes were offered for a known coordinate.
+type MutationError struct {
+	Key     AssetKey
+	Was, Is formats.Digest
+}
+
+func (e *MutationError) Error() string {
+	return fmt.Sprintf("%s %s %s: known as %s, offered as %s", e.Key.Name, e.Key.Version, e.Key.File, e.Was, e.Is)
+}
+
+// DocumentRow is a KindDocument that is kept whole.
+type DocumentRow struct {
+	Sum          []byte    `cbor:"1,keyasint"`
+	Size         int64     `cbor:"2,keyasint"`
+	ContentType  string    `cbor:"3,keyasint,omitempty"`
+	ETag         string    `cbor:"4,keyasint,omitempty"`
+	LastModified string    `cbor:"5,keyasint,omitempty"`
+	Checked      time.Time `cbor:"6,keyasint"`
+	FirstSeen    time.Time `cbor:"7,keyasint"`
+	Standing     Standing  `cbor:"8,keyasint,omitempty"`
+	Evicted      bool      `cbor:"9,keyasint,omitempty"`
+	Immutable    bool      `cbor:"10,keyasint,omitempty"`
+}
+
+// Blob is the name of the document's bytes.
+func (d *DocumentRow) Blob() store.Sum { return store.Sum(d.Sum) }
+
+func (c *Catalog) documentKey(p Place, format, doc string) []byte {
+	return c.key(famDocument, string(p), format, doc)
+}
+
+// Document returns the row of a kept document, or ErrNotFound.
+func (c *Catalog) Document(p Place, format, doc string) (*DocumentRow, error) {
+	var row DocumentRow
+	if err := c.get(c.documentKey(p, format, doc), &row); err != nil {
+		return nil, err
+	}
+	if len(row.Sum) != len(store.Sum{}) {
+		return nil, fmt.Errorf("document row %s %q: sum has %d bytes", p, doc, len(row.Sum))
+	}
+	return &row, nil
+}
+
+// PutDocument adds to b the rows that make a blob the content of a document;
+// the blob it replaces loses its reference.
+func (c *Catalog) PutDocument(b *store.Batch, p Place, format, doc string, row DocumentRow) error {
+	key := c.documentKey(p, format, doc)
+	old, err := c.Document(p, format, doc)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		row.FirstSeen = row.Checked
+	case err != nil:
+		return err
+	default:
+		row.FirstSeen = old.FirstSeen
+		same := bytes.Equal(old.Sum, row.Sum)
+		if old.Immutable && row.Immutable && !same {
+			return &MutationError{Key: AssetKey{Place: p, Format: format, File: doc}, Was: DigestOf(old.Blob()), Is: DigestOf(row.Blob())}
+		}
+		if same && !old.Evicted {
+			return c.set(b, key, row)
+		}
+		if !same && !old.Evicted {
+			b.Delete(blobRefKey(old.Blob(), key))
+			b.Unref(old.Blob())
+		}
+	}
+	if err := c.set(b, key, row); err != nil {
+		return err
+	}
+	b.Set(blobRefKey(row.Blob(), key), nil)
+	b.Ref(row.Blob())
+	return nil
+}
+
+// ConfirmDocument records a 304 or, with removed, a 404 after a 200.
+func (c *Catalog) ConfirmDocument(p Place, format, doc string, at time.Time, removed bool) error {
+	row, err := c.Document(p, format, doc)
+	if err != nil {
+		return err
+	}
+	row.Checked, row.Standing = at, Listed
+	if removed {
+		row.Standing = Removed
+	}
+	b := c.db.NewBatch()
+	if err := c.set(b, c.documentKey(p, format, doc), row); err != nil {
+		return err
+	}
+	return b.Commit(false)
+}
+
+// evict adds to b what must change when a blob leaves: every row that refers to
+// it is marked evicted and drops its reference. It runs inside the store's
+// eviction, so it only reads rows.
+func (c *Catalog) evict(s store.Sum, b *store.Batch) bool {
+	prefix := blobRefKey(s, nil)
+	ok := true
+	err := c.db.Rows(prefix, nil, func(key, _ []byte) error {
+		row := bytes.Clone(key[len(prefix):])
+		switch row[0] {
+		case famAsset:
+			var a AssetRow
+			if err := c.get(row, &a); err != nil {
+				return err
+			}
+			a.Evicted = true
+			if err := c.set(b, row, a); err != nil {
+				return err
+			}
+		case famDocument:
+			var d DocumentRow
+			if err := c.get(row, &d); err != nil {
+				return err
+			}
+			d.Evicted = true
+			if err := c.set(b, row, d); err != nil {
+				return err
+			}
+		default:
+			ok = false
+			return store.ErrStop
+		}
+		c.bumpRow(row)
+		b.Delete(bytes.Clone(key))
+		b.Unref(s)
+		return nil
+	})
+	return ok && (err == nil || errors.Is(err, store.ErrStop))
+}
+
+// bumpRow marks the name behind an asset row key as changed.
+func (c *Catalog) bumpRow(row []byte) {
+	parts := bytes.SplitN(row, []byte{0}, 6)
+	if row[0] == famAsset && len(parts) >= 5 {
+		c.Bump(string(parts[3]), string(parts[4]))
+	}
+}
+
+// Owner returns the place that supplies a name (or, for formats whose versions
+// are united, name and version) to a repository.
+func (c *Catalog) Owner(repo, format, name string) (Place, bool, error) {
+	val, err := c.db.Row(c.key(famOwner, repo, format, name))
+	if errors.Is(err, store.ErrNotFound) {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("read owner of %s: %w", name, err)
+	}
+	return Place(val), true, nil
+}
+
+// SetOwner pins the supplier of a name. The first pin stays.
+func (c *Catalog) SetOwner(repo, format, name string, p Place) error {
+	defer c.lockName(format, name).Unlock()
+	if _, ok, err := c.Owner(repo, format, name); ok || err != nil {
+		return err
+	}
+	b := c.db.NewBatch()
+	b.Set(c.key(famOwner, repo, format, name), []byte(p))
+	if err := b.Commit(true); err != nil {
+		return fmt.Errorf("pin owner of %s: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,163 @@
+package catalog
+
+import (
+	"fmt"
+	"regexp"
+	"time"
+
+	"larder/formats"
+)
+
+// Limits of CodeArtifact's upstream model (AWS CodeArtifact quotas).
+const (
+	maxDirectUpstreams = 10
+	maxSearched        = 25
+)
+
+// Connection is an external connection as the control plane knows it.
+type Connection struct {
+	formats.Connection
+	Format      string
+	MetadataTTL time.Duration
+	Offline     bool
+}
+
+// Repository is one repository of the domain. It has upstreams or one
+// connection, never both (CodeArtifact API reference, AssociateExternalConnection).
+type Repository struct {
+	Name        string
+	Description string
+	Upstreams   []string
+	Connection  string
+	Offline     bool
+}
+
+// Graph is an immutable picture of all repositories and connections.
+type Graph struct {
+	repos map[string]*Repository
+	conns map[string]*Connection
+	order []string
+	found map[string][]*Connection // repository -> connections, depth first
+}
+
+// The name grammars of the CodeArtifact service model.
+var (
+	repositoryName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{1,99}$`)
+	connectionName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{1,99}$`)
+)
+
+// NewGraph checks names, references, limits and cycles.
+func NewGraph(repos []Repository, conns []Connection) (*Graph, error) {
+	g := &Graph{repos: map[string]*Repository{}, conns: map[string]*Connection{}, found: map[string][]*Connection{}}
+	for i := range conns {
+		c := &conns[i]
+		if !connectionName.MatchString(c.Name) {
+			return nil, fmt.Errorf("connection name %q: want 2 to 100 of A-Z a-z 0-9 . _ - :", c.Name)
+		}
+		if g.conns[c.Name] != nil {
+			return nil, fmt.Errorf("connection %q stands twice", c.Name)
+		}
+		g.conns[c.Name] = c
+	}
+	for i := range repos {
+		r := &repos[i]
+		if !repositoryName.MatchString(r.Name) {
+			return nil, fmt.Errorf("repository name %q: want 2 to 100 of A-Z a-z 0-9 . _ -", r.Name)
+		}
+		if g.repos[r.Name] != nil {
+			return nil, fmt.Errorf("repository %q stands twice", r.Name)
+		}
+		if r.Connection != "" && len(r.Upstreams) > 0 {
+			return nil, fmt.Errorf("repository %q has both upstreams and a connection; give it one of them", r.Name)
+		}
+		if r.Connection != "" && g.conns[r.Connection] == nil {
+			return nil, fmt.Errorf("repository %q names connection %q, which does not exist", r.Name, r.Connection)
+		}
+		if len(r.Upstreams) > maxDirectUpstreams {
+			return nil, fmt.Errorf("repository %q has %d upstreams; at most %d are allowed", r.Name, len(r.Upstreams), maxDirectUpstreams)
+		}
+		g.repos[r.Name] = r
+		g.order = append(g.order, r.Name)
+	}
+	for _, r := range g.repos {
+		for _, u := range r.Upstreams {
+			if g.repos[u] == nil {
+				return nil, fmt.Errorf("repository %q names upstream %q, which does not exist", r.Name, u)
+			}
+		}
+	}
+	for _, name := range g.order {
+		if err := g.resolve(name); err != nil {
+			return nil, err
+		}
+	}
+	return g, nil
+}
+
+// resolve walks depth first in list order, each repository once, at most 25
+// (CodeArtifact user guide, "upstream repository search order").
+func (g *Graph) resolve(root string) error {
+	var conns []*Connection
+	seen, onPath := map[string]bool{}, map[string]bool{}
+	var walk func(name string) error
+	walk = func(name string) error {
+		if onPath[name] {
+			return fmt.Errorf("repository %q is its own upstream", name)
+		}
+		if seen[name] || len(seen) >= maxSearched {
+			return nil
+		}
+		seen[name], onPath[name] = true, true
+		defer delete(onPath, name)
+		r := g.repos[name]
+		if r.Connection != "" {
+			c := g.conns[r.Connection]
+			if r.Offline && !c.Offline {
+				off := *c
+				off.Offline = true
+				c = &off
+			}
+			conns = append(conns, c)
+		}
+		for _, u := range r.Upstreams {
+			if err := walk(u); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := walk(root); err != nil {
+		return err
+	}
+	if g.repos[root].Offline {
+		for i, c := range conns {
+			off := *c
+			off.Offline = true
+			conns[i] = &off
+		}
+	}
+	g.found[root] = conns
+	return nil
+}
+
+// Repository returns one repository by name.
+func (g *Graph) Repository(name string) (*Repository, bool) { r, ok := g.repos[name]; return r, ok }
+
+// Repositories lists all names in configured order.
+func (g *Graph) Repositories() []string { return g.order }
+
+// Connection returns one connection by name.
+func (g *Graph) Connection(name string) (*Connection, bool) { c, ok := g.conns[name]; return c, ok }
+
+// Connections returns the connections of one format that the repository
+// reaches, in search order. A connection reached through a repository that is
+// offline comes back with Offline set.
+func (g *Graph) Connections(repo, format string) []*Connection {
+	var out []*Connection
+	for _, c := range g.found[repo] {
+		if c.Format == format {
+			out = append(out, c)
+		}
+	}
+	return out
+}
