@@ -1,0 +1,247 @@
+package main
+
+import (
+	"net"
+	"net/netip"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"time"
+
+	"larder/policy"
+)
+
+// Config is the whole of larder.toml. Every key has a default, so an empty file
+// is a good one. config.example.toml shows each key with its default.
+type Config struct {
+	// Listen is the address to serve on, HOST:PORT. Port 0 picks a free one.
+	Listen string `toml:"listen"`
+	// Data is the directory of the store. Made if absent.
+	Data string `toml:"data"`
+	// Mode is "online", or "offline": never dial an upstream.
+	Mode string `toml:"mode"`
+	// Domain names the default domain, Owner its 12-digit account number.
+	Domain string `toml:"domain"`
+	Owner  string `toml:"owner"`
+	// ExternalURL lists the base URLs under which clients reach this node. The
+	// one whose host is the request's Host wins, else the first. Empty: scheme
+	// and host of the request itself.
+	ExternalURL []string `toml:"external_url"`
+	// TrustedProxies are addresses or networks whose Forwarded and X-Forwarded-*
+	// headers are believed.
+	TrustedProxies []string `toml:"trusted_proxies"`
+
+	Cache      CacheConfig    `toml:"cache"`
+	Limits     LimitsConfig   `toml:"limits"`
+	Access     AccessConfig   `toml:"access"`
+	Log        LogConfig      `toml:"log"`
+	Block      []policy.Block `toml:"block"`
+	Connection []Connection   `toml:"connection"`
+	Repository []Repository   `toml:"repository"`
+
+	doc *document // where each key stands; nil without a file
+}
+
+// CacheConfig sizes the tiers.
+type CacheConfig struct {
+	Memory     Size `toml:"memory"`      // hot tier; 0 switches it off
+	Disk       Size `toml:"disk"`        // all of the store; 0: all but Reserve
+	Reserve    Size `toml:"reserve"`     // free space never used; 0: 1 GiB or 5 %, the smaller
+	InlineMax  Size `toml:"inline_max"`  // largest blob kept beside its index entry
+	BlockCache Size `toml:"block_cache"` // memory for the store's own blocks
+}
+
+// LimitsConfig bounds what a request or an upstream may cost.
+type LimitsConfig struct {
+	MetadataMax          Size     `toml:"metadata_max"`           // largest upstream document, decoded
+	ArtifactMax          Size     `toml:"artifact_max"`           // largest artifact; 0: none
+	RevalidateBudget     Duration `toml:"revalidate_budget"`      // how long a client waits before the stale answer
+	NegativeTTL          Duration `toml:"negative_ttl"`           // how long "no such package" is kept
+	RequestHeaderTimeout Duration `toml:"request_header_timeout"` // to receive a request's header
+	IdleTimeout          Duration `toml:"idle_timeout"`           // keep-alive connections
+	Drain                Duration `toml:"drain"`                  // for running requests after SIGTERM
+}
+
+// AccessConfig says who may read.
+type AccessConfig struct {
+	// Anonymous is "loopback" (open only if listening on loopback), "read" or
+	// "none".
+	Anonymous string         `toml:"anonymous"`
+	Token     []policy.Token `toml:"token"`
+}
+
+// LogConfig says what is logged and how. Logs go to standard error.
+type LogConfig struct {
+	Level  string `toml:"level"`  // debug, info, warn, error
+	Format string `toml:"format"` // text, json
+	Access string `toml:"access"` // stderr, off, or a file to append to
+}
+
+// Connection is an external connection: a registry outside.
+type Connection struct {
+	Name        string   `toml:"name"`
+	Format      string   `toml:"format"`
+	URL         string   `toml:"url"`
+	MetadataTTL Duration `toml:"metadata_ttl"` // how long a document is served without asking again
+	Offline     bool     `toml:"offline"`      // never dial this one
+
+	Username     string            `toml:"username"`
+	Password     string            `toml:"password"`
+	PasswordFile string            `toml:"password_file"`
+	PasswordEnv  string            `toml:"password_env"`
+	Token        string            `toml:"token"`
+	TokenFile    string            `toml:"token_file"`
+	TokenEnv     string            `toml:"token_env"`
+	Header       map[string]string `toml:"header"`
+
+	// Hosts are further hosts that redirects and metadata may name. "*" is any
+	// public host; an empty list is none but the registry's own.
+	Hosts      []string `toml:"hosts"`
+	Proxy      string   `toml:"proxy"` // egress proxy; "": environment, "none": direct
+	CAFile     string   `toml:"ca_file"`
+	ClientCert string   `toml:"client_cert"`
+	ClientKey  string   `toml:"client_key"`
+
+	ConnectTimeout Duration `toml:"connect_timeout"`
+	HeaderTimeout  Duration `toml:"header_timeout"`
+	IdleTimeout    Duration `toml:"idle_timeout"`
+	MaxConcurrent  int      `toml:"max_concurrent"`
+	Retries        int      `toml:"retries"`
+
+	Sumdb    string `toml:"sumdb"`     // go only
+	SumdbURL string `toml:"sumdb_url"` // go only
+	NoSumdb  string `toml:"nosumdb"`   // go only
+}
+
+// Repository is a named place in the domain: it fronts one connection, or
+// gathers upstream repositories in order.
+type Repository struct {
+	Name        string   `toml:"name"`
+	Description string   `toml:"description"`
+	Upstreams   []string `toml:"upstreams"`
+	Connection  string   `toml:"connection"`
+	Offline     bool     `toml:"offline"`
+
+	found bool // entered by Apply, not by a person
+}
+
+// DefaultConfig is what larder runs with when nothing is written: the domain
+// main with the empty repository main, which Apply fills from discovery.
+func DefaultConfig() *Config {
+	return &Config{
+		Listen: "127.0.0.1:5273",
+		Data:   "larder-data",
+		Mode:   "online",
+		Domain: "main",
+		Owner:  "000000000000",
+		Cache: CacheConfig{
+			Memory:     256 << 20,
+			InlineMax:  256 << 10,
+			BlockCache: 128 << 20,
+		},
+		Limits: LimitsConfig{
+			MetadataMax:          256 << 20,
+			RevalidateBudget:     Duration{time.Second},
+			NegativeTTL:          Duration{30 * time.Second},
+			RequestHeaderTimeout: Duration{10 * time.Second},
+			IdleTimeout:          Duration{2 * time.Minute},
+			Drain:                Duration{30 * time.Second},
+		},
+		Access:     AccessConfig{Anonymous: "loopback"},
+		Log:        LogConfig{Level: "info", Format: "text", Access: "stderr"},
+		Repository: []Repository{{Name: "main", Description: "everything this node can reach"}},
+	}
+}
+
+// defaultConnection holds the default of every key of a [[connection]].
+func defaultConnection() Connection {
+	return Connection{
+		MetadataTTL:    Duration{5 * time.Minute},
+		Hosts:          []string{"*"},
+		ConnectTimeout: Duration{5 * time.Second},
+		HeaderTimeout:  Duration{30 * time.Second},
+		IdleTimeout:    Duration{60 * time.Second},
+		MaxConcurrent:  32,
+		Retries:        2,
+	}
+}
+
+// StoreDir is where the store lives inside the data directory.
+func (c *Config) StoreDir() string { return storeDir(c.Data) }
+
+func storeDir(data string) string { return filepath.Join(data, "store") }
+
+// Discovers reports whether the registries are to be learned from this machine:
+// nothing is written about connections or repositories.
+func (c *Config) Discovers() bool {
+	return c.doc == nil || !c.doc.has("connection[0]") && !c.doc.has("repository[0]")
+}
+
+// Offline reports whether no upstream may ever be dialled.
+func (c *Config) Offline() bool { return c.Mode == "offline" }
+
+// OpenRead reports whether reading needs no credential.
+func (c *Config) OpenRead() bool {
+	return c.Access.Anonymous == "read" || c.Access.Anonymous == "loopback" && isLoopback(c.Listen)
+}
+
+// Proxies parses TrustedProxies; Validate has checked them.
+func (c *Config) Proxies() []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range c.TrustedProxies {
+		if p, err := parseNetwork(s); err == nil {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// Options are the format's own settings for formats.Connection.
+func (c Connection) Options() map[string]string {
+	out := map[string]string{}
+	for key, field := range c.formatKeys() {
+		if *field != "" {
+			out[key] = *field
+		}
+	}
+	return out
+}
+
+// formatKeys maps the keys that only one format has to their fields.
+func (c *Connection) formatKeys() map[string]*string {
+	return map[string]*string{"sumdb": &c.Sumdb, "sumdb_url": &c.SumdbURL, "nosumdb": &c.NoSumdb}
+}
+
+// parseNetwork accepts a CIDR prefix or one address.
+func parseNetwork(s string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	return netip.ParsePrefix(s)
+}
+
+// isLoopback reports whether a listen address can be reached from this machine
+// only.
+func isLoopback(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback() || strings.EqualFold(host, "localhost")
+}
+
+// fillDefaults gives each connection the default of every key that doc does
+// not have.
+func fillDefaults(conns []Connection, doc *document) {
+	def := reflect.ValueOf(defaultConnection())
+	for i := range conns {
+		v := reflect.ValueOf(&conns[i]).Elem()
+		for f := range v.NumField() {
+			key := v.Type().Field(f).Tag.Get("toml")
+			if !doc.has(at("connection", i, key)) {
+				v.Field(f).Set(def.Field(f))
+			}
+		}
+	}
+}

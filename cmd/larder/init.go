@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	_ "embed" // the manual of the configuration
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"larder/formats/all"
+)
+
+// exampleConfig is the commented manual of every key. It decodes to
+// DefaultConfig.
+//
+//go:embed config.example.toml
+var exampleConfig string
+
+// cmdInit writes what a start without a config would use as a commented config:
+// the manual, then the connections and repositories of this machine. It never
+// writes over a file, and it never writes a secret.
+func cmdInit(ctx context.Context, args []string, std stdio) int {
+	fs := flags("init", std)
+	if code, ok := parseFlags(fs, args, 1); !ok {
+		return code
+	}
+	file := "larder.toml"
+	if fs.NArg() == 1 {
+		file = fs.Arg(0)
+	}
+	if _, err := os.Lstat(file); err == nil && file != "-" {
+		fmt.Fprintf(std.err, "larder init: %s is there already; name another file, or - for standard output\n", file)
+		return exitWrong
+	}
+	found := discoverAll(ctx, all.Formats())
+	if ctx.Err() != nil {
+		return exitWrong
+	}
+	text := renderConfig(found)
+	if _, err := parseConfig(file, []byte(text)); err != nil {
+		// A registry with a name or URL that no config may hold.
+		fmt.Fprintf(std.err, "larder init: what was found needs a hand:\n%s\n", err)
+	}
+	if err := writeNew(file, text, std.out); err != nil {
+		fmt.Fprintf(std.err, "larder init: %s\n", err)
+		return exitWrong
+	}
+	printFindings(std.err, "http://"+DefaultConfig().Listen, found)
+	for _, note := range secretNotes(found) {
+		fmt.Fprintln(std.err, note)
+	}
+	if file != "-" {
+		fmt.Fprintf(std.err, "\nlarder: wrote %s; run: larder serve --config %s\n", file, file)
+	}
+	return exitOK
+}
+
+// writeNew writes text to a new file that only its owner reads, or to out for
+// "-".
+func writeNew(file, text string, out io.Writer) error {
+	if file == "-" {
+		_, err := io.WriteString(out, text)
+		return err
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s is there already", file)
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(f, text); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
+
+// renderConfig is the manual followed by the tables of what was found.
+func renderConfig(found []Found) string {
+	cfg := DefaultConfig()
+	cfg.Apply(found)
+	stores := map[string]Repository{}
+	for _, r := range cfg.Repository {
+		stores[r.Connection] = r
+	}
+	var b strings.Builder
+	b.WriteString(exampleConfig)
+	b.WriteString("\n# ---- learned from this machine ----\n")
+	next := 0
+	for _, f := range found {
+		if len(f.Registries) == 0 {
+			fmt.Fprintf(&b, "\n# %s: not found (%s).\n", f.Format, oneLine(f.Missing))
+			writeComment(&b, f.Example)
+		}
+		for range f.Registries {
+			conn := cfg.Connection[next]
+			next++
+			fmt.Fprintf(&b, "\n# %s: %s.\n", f.Format, oneLine(f.Where))
+			writeConnection(&b, conn)
+			store := stores[conn.Name]
+			fmt.Fprintf(&b, "\n[[repository]]\nname = %s\nconnection = %s\n", quote(store.Name), quote(conn.Name))
+		}
+	}
+	main := cfg.Repository[0]
+	fmt.Fprintf(&b, "\n# Clients talk to this one: /npm/main/, /pypi/main/simple/, ...\n[[repository]]\nname = %s\ndescription = %s\nupstreams = [",
+		quote(main.Name), quote(main.Description))
+	for i, up := range main.Upstreams {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(quote(up))
+	}
+	b.WriteString("]\n")
+	return b.String()
+}
+
+// writeConnection writes the keys of a discovered connection; a secret becomes
+// the name of an environment variable.
+func writeConnection(b *strings.Builder, conn Connection) {
+	fmt.Fprintf(b, "[[connection]]\nname = %s\nformat = %s\nurl = %s\nmetadata_ttl = %s\n",
+		quote(conn.Name), quote(conn.Format), quote(conn.URL), quote(conn.MetadataTTL.String()))
+	if conn.Username != "" {
+		fmt.Fprintf(b, "username = %s\n", quote(conn.Username))
+	}
+	if conn.Password != "" {
+		fmt.Fprintf(b, "password_env = %s\n", quote(secretEnv(conn.Name, "PASSWORD")))
+	}
+	if conn.Token != "" {
+		fmt.Fprintf(b, "token_env = %s\n", quote(secretEnv(conn.Name, "TOKEN")))
+	}
+	for _, key := range []string{"sumdb", "sumdb_url", "nosumdb"} {
+		if v := *conn.formatKeys()[key]; v != "" {
+			fmt.Fprintf(b, "%s = %s\n", key, quote(v))
+		}
+	}
+}
+
+// secretNotes says which environment variables a written config expects.
+func secretNotes(found []Found) []string {
+	cfg := DefaultConfig()
+	cfg.Apply(found)
+	var notes []string
+	for _, conn := range cfg.Connection {
+		const form = "\n# connection %q has a secret that the config does not hold; before serving:\nexport %s=..."
+		if conn.Password != "" {
+			notes = append(notes, fmt.Sprintf(form, conn.Name, secretEnv(conn.Name, "PASSWORD")))
+		}
+		if conn.Token != "" {
+			notes = append(notes, fmt.Sprintf(form, conn.Name, secretEnv(conn.Name, "TOKEN")))
+		}
+	}
+	return notes
+}
+
+// secretEnv names the environment variable for a connection's secret:
+// LARDER_PUBLIC_NPM_TOKEN.
+func secretEnv(conn, kind string) string {
+	name := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '_'
+	}, conn)
+	return "LARDER_" + strings.ToUpper(name) + "_" + kind
+}
+
+// writeComment writes config lines that a person may uncomment.
+func writeComment(b *strings.Builder, lines string) {
+	for line := range strings.Lines(strings.TrimSpace(lines)) {
+		fmt.Fprintf(b, "#%s\n", strings.TrimRight(line, "\r\n"))
+	}
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// quote renders a TOML basic string. strconv.Quote differs only in escapes that
+// TOML lacks, which no clean value holds.
+func quote(s string) string {
+	q := strconv.QuoteToASCII(s)
+	if strings.Contains(q, `\x`) || strings.Contains(q, `\a`) || strings.Contains(q, `\v`) {
+		return strconv.Quote(strings.Map(func(r rune) rune {
+			if r < ' ' || r == 0x7f || r == 0xfffd {
+				return -1
+			}
+			return r
+		}, s))
+	}
+	return q
+}

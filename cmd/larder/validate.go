@@ -1,0 +1,352 @@
+package main
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"larder/formats/all"
+	"larder/policy"
+)
+
+// Validate checks the whole configuration, and that a node which can be reached
+// from other machines says who may read. All faults come back in one
+// *ConfigError. Call it again after flags have changed something.
+func (c *Config) Validate() error {
+	faults := &ConfigError{}
+	if c.doc != nil {
+		faults.File = c.doc.file
+	}
+	c.check(faults)
+	c.checkExposure(faults)
+	return faults.orNil()
+}
+
+// checkExposure refuses a node that listens beyond loopback without a word
+// about access.
+func (c *Config) checkExposure(faults *ConfigError) {
+	if isLoopback(c.Listen) || c.Access.Anonymous == "read" || len(c.Access.Token) > 0 {
+		return
+	}
+	faults.add(c.doc.lineOf("listen"), `listen %q can be reached from other machines, and nothing says who may read. Write one of
+	[access]
+	anonymous = "read"                # anyone who can reach it may read
+or
+	[[access.token]]
+	name = "build"
+	sha256 = "HEX"                    # printf %%s TOKEN | sha256sum
+or listen on 127.0.0.1`, c.Listen)
+}
+
+// check gathers every fault that a single value or the graph of repositories
+// has.
+func (c *Config) check(faults *ConfigError) {
+	c.checkNode(faults)
+	c.checkLimits(faults)
+	c.checkAccess(faults)
+	c.checkLog(faults)
+	c.checkBlocks(faults)
+	for i := range c.Connection {
+		c.checkConnection(faults, i)
+	}
+	c.checkRepositories(faults)
+}
+
+func (c *Config) checkNode(faults *ConfigError) {
+	fault := c.reporter(faults)
+	if host, port, err := net.SplitHostPort(c.Listen); err != nil {
+		fault("listen", `listen %q: want HOST:PORT, such as "127.0.0.1:5273"`, c.Listen)
+	} else if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		fault("listen", "listen %q: %q is not a port from 0 to 65535", c.Listen, port)
+	} else if strings.ContainsAny(host, " /") {
+		fault("listen", "listen %q: %q is not a host", c.Listen, host)
+	}
+	if c.Data == "" {
+		fault("data", "data is empty: name a directory")
+	}
+	oneOf(fault, "mode", c.Mode, "online", "offline")
+	if !isLabel(c.Domain) {
+		fault("domain", "domain %q: want 2 to 50 lower-case letters, digits and hyphens, starting with a letter", c.Domain)
+	}
+	if len(c.Owner) != 12 || strings.Trim(c.Owner, "0123456789") != "" {
+		fault("owner", "owner %q: want 12 digits", c.Owner)
+	}
+	for _, u := range c.ExternalURL {
+		if err := checkURL(u); err != nil {
+			fault("external_url", "external_url %q: %s", u, err)
+		}
+	}
+	for _, p := range c.TrustedProxies {
+		if _, err := parseNetwork(p); err != nil {
+			fault("trusted_proxies", `trusted_proxies: %q is not an address or network such as "10.0.0.0/8"`, p)
+		}
+	}
+}
+
+func (c *Config) checkLimits(faults *ConfigError) {
+	fault := c.reporter(faults)
+	for key, s := range map[string]Size{"cache.memory": c.Cache.Memory, "cache.disk": c.Cache.Disk, "cache.reserve": c.Cache.Reserve,
+		"cache.block_cache": c.Cache.BlockCache, "limits.artifact_max": c.Limits.ArtifactMax} {
+		if s < 0 {
+			fault(key, "%s: %d is negative", key, int64(s))
+		}
+	}
+	if c.Cache.InlineMax < 1<<10 || c.Cache.InlineMax > 1<<20 {
+		fault("cache.inline_max", "cache.inline_max: %s is not between 1KiB and 1MiB", c.Cache.InlineMax)
+	}
+	if c.Limits.MetadataMax < 1<<20 {
+		fault("limits.metadata_max", "limits.metadata_max: %s is below 1MiB, too little for ordinary packages", c.Limits.MetadataMax)
+	}
+	for key, d := range map[string]Duration{"limits.request_header_timeout": c.Limits.RequestHeaderTimeout, "limits.idle_timeout": c.Limits.IdleTimeout} {
+		if d.Duration <= 0 {
+			fault(key, "%s: must be more than 0", key)
+		}
+	}
+}
+
+func (c *Config) checkAccess(faults *ConfigError) {
+	fault := c.reporter(faults)
+	oneOf(fault, "access.anonymous", c.Access.Anonymous, "loopback", "read", "none")
+	const empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	names, sums := map[string]int{}, map[string]int{}
+	for i, t := range c.Access.Token {
+		c.unique(fault, names, "access.token", i, "name", t.Name)
+		sum := strings.ToLower(t.SHA256)
+		raw, err := hex.DecodeString(sum)
+		switch {
+		case err != nil || len(raw) != 32:
+			fault(at("access.token", i, "sha256"), "sha256: want 64 hex digits (printf %%s TOKEN | sha256sum)")
+		case sum == empty:
+			fault(at("access.token", i, "sha256"), "sha256: this is the digest of an empty token")
+		default:
+			c.unique(fault, sums, "access.token", i, "sha256", sum)
+		}
+	}
+}
+
+func (c *Config) checkLog(faults *ConfigError) {
+	fault := c.reporter(faults)
+	oneOf(fault, "log.level", c.Log.Level, "debug", "info", "warn", "error")
+	oneOf(fault, "log.format", c.Log.Format, "text", "json")
+	if c.Log.Access == "" {
+		fault("log.access", `log.access is empty: want "stderr", "off" or a file`)
+	}
+}
+
+func (c *Config) checkBlocks(faults *ConfigError) {
+	fault := c.reporter(faults)
+	for i, b := range c.Block {
+		checkFormat(fault, at("block", i, "format"), b.Format)
+		if b.Name == "" {
+			fault(at("block", i, "name"), `name is missing: write the package's name, * matches any part of it`)
+		} else if _, err := policy.New(policy.Config{Blocks: []policy.Block{{Format: "any", Name: b.Name}}}); err != nil {
+			fault(at("block", i, "name"), "name %q is not a pattern: %s", b.Name, errors.Unwrap(err))
+		}
+		if slices.Contains(b.Versions, "") {
+			fault(at("block", i, "versions"), "versions holds an empty text; an empty list means all versions")
+		}
+	}
+}
+
+func (c *Config) checkConnection(faults *ConfigError, i int) {
+	report := c.reporter(faults)
+	conn := &c.Connection[i]
+	fault := func(key, format string, args ...any) {
+		if conn.Name != "" {
+			format = fmt.Sprintf("connection %q: ", strings.ReplaceAll(conn.Name, "%", "%%")) + format
+		}
+		report(at("connection", i, key), format, args...)
+	}
+	if conn.Name == "" {
+		fault("name", "name is missing")
+	} else if !isName(conn.Name, ":._-") {
+		fault("name", "a name has 2 to 100 letters, digits and :._- and starts with a letter or digit")
+	}
+	for j := range i {
+		if strings.EqualFold(c.Connection[j].Name, conn.Name) && conn.Name != "" {
+			fault("name", "the name is taken by line %d", c.doc.lineOf(at("connection", j, "name")))
+			break
+		}
+	}
+	checkFormat(report, at("connection", i, "format"), conn.Format)
+	if conn.URL == "" {
+		fault("url", "url is missing")
+	} else if err := checkURL(conn.URL); err != nil {
+		fault("url", "url %q: %s", redactURL(conn.URL), err)
+	}
+	c.checkCredentials(fault, conn)
+	if (conn.ClientCert == "") != (conn.ClientKey == "") {
+		fault("client_cert", "client_cert and client_key go together")
+	}
+	if conn.Proxy != "" && conn.Proxy != "none" {
+		if u, err := url.Parse(conn.Proxy); err != nil || u.Host == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
+			fault("proxy", `proxy %q: want "http://HOST:PORT", "none", or nothing for the environment's`, redactURL(conn.Proxy))
+		}
+	}
+	for key, d := range map[string]Duration{"connect_timeout": conn.ConnectTimeout, "header_timeout": conn.HeaderTimeout, "idle_timeout": conn.IdleTimeout} {
+		if d.Duration <= 0 {
+			fault(key, "%s must be more than 0", key)
+		}
+	}
+	if conn.MaxConcurrent < 1 {
+		fault("max_concurrent", "max_concurrent must be 1 or more")
+	}
+	if conn.Retries < 0 || conn.Retries > 20 {
+		fault("retries", "retries must be from 0 to 20")
+	}
+	for key, field := range conn.formatKeys() {
+		if *field != "" && conn.Format != "go" {
+			fault(key, `%s is a setting of format "go" only`, key)
+		}
+	}
+	if conn.SumdbURL != "" {
+		if err := checkURL(conn.SumdbURL); err != nil {
+			fault("sumdb_url", "sumdb_url %q: %s", redactURL(conn.SumdbURL), err)
+		}
+	}
+}
+
+// checkCredentials allows one way to give one credential.
+func (c *Config) checkCredentials(fault reportFunc, conn *Connection) {
+	passwords := given(map[string]string{"password": conn.Password, "password_file": conn.PasswordFile, "password_env": conn.PasswordEnv})
+	tokens := given(map[string]string{"token": conn.Token, "token_file": conn.TokenFile, "token_env": conn.TokenEnv})
+	if len(passwords) > 1 {
+		fault(passwords[1], "give only one of %s", strings.Join(passwords, ", "))
+	}
+	if len(tokens) > 1 {
+		fault(tokens[1], "give only one of %s", strings.Join(tokens, ", "))
+	}
+	if len(passwords) > 0 && conn.Username == "" {
+		fault(passwords[0], "%s needs a username", passwords[0])
+	}
+	if len(tokens) > 0 && (conn.Username != "" || len(passwords) > 0) {
+		fault(tokens[0], "give a token, or a username and password, not both")
+	}
+	for name := range conn.Header {
+		if strings.ContainsAny(name, " :\t\r\n") || name == "" || strings.ContainsAny(conn.Header[name], "\r\n\x00") {
+			fault("header", "header %q is not a legal header field", name)
+		}
+	}
+}
+
+// given lists in stable order the keys that have a value.
+func given(values map[string]string) []string {
+	var out []string
+	for key, v := range values {
+		if v != "" {
+			out = append(out, key)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// reportFunc adds a fault at a path of the document.
+type reportFunc func(path, format string, args ...any)
+
+func (c *Config) reporter(faults *ConfigError) reportFunc {
+	return func(path, format string, args ...any) { faults.add(c.doc.lineOf(path), format, args...) }
+}
+
+// lineOf is line for a document that may be absent.
+func (d *document) lineOf(path string) int {
+	if d == nil {
+		return 0
+	}
+	return d.line(path)
+}
+
+// unique reports an empty or repeated value of a key in an array of tables.
+func (c *Config) unique(fault reportFunc, seen map[string]int, table string, i int, key, value string) {
+	if value == "" {
+		fault(at(table, i, key), "%s is missing", key)
+		return
+	}
+	if first, dup := seen[strings.ToLower(value)]; dup {
+		fault(at(table, i, key), "%s %q is taken by line %d", key, value, c.doc.lineOf(at(table, first, key)))
+		return
+	}
+	seen[strings.ToLower(value)] = i
+}
+
+func oneOf(fault reportFunc, key, got string, allowed ...string) {
+	if slices.Contains(allowed, got) {
+		return
+	}
+	hint := ""
+	if near, ok := nearest(got, allowed); ok {
+		hint = fmt.Sprintf(" (did you mean %q?)", near)
+	}
+	fault(key, `%s %q: want "%s"%s`, key, got, strings.Join(allowed, `", "`), hint)
+}
+
+func checkFormat(fault reportFunc, where, id string) {
+	var ids []string
+	for _, f := range all.Formats() {
+		ids = append(ids, f.ID())
+	}
+	if id == "" {
+		fault(where, "format is missing: one of %s", strings.Join(ids, ", "))
+		return
+	}
+	if !slices.Contains(ids, id) {
+		hint := ""
+		if near, ok := nearest(id, ids); ok {
+			hint = fmt.Sprintf(" (did you mean %q?)", near)
+		}
+		fault(where, "format %q is not one of %s%s", id, strings.Join(ids, ", "), hint)
+	}
+}
+
+// checkURL wants an absolute http or https address without credentials.
+func checkURL(s string) error {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return fmt.Errorf("not a URL")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return fmt.Errorf("want http:// or https://")
+	case u.Hostname() == "":
+		return fmt.Errorf("the host is missing")
+	case u.User != nil:
+		return fmt.Errorf("credentials do not belong into a URL; write username and password_env")
+	case u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
+		return fmt.Errorf("a query or fragment does not belong here")
+	}
+	return nil
+}
+
+// redactURL hides a password before a URL is shown.
+func redactURL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return "(not a URL)"
+	}
+	return u.Redacted()
+}
+
+// isName accepts 2 to 100 letters, digits and the given punctuation, starting
+// with a letter or digit (CodeArtifact's rule for repositories, with ".-_").
+func isName(s, punctuation string) bool {
+	if len(s) < 2 || len(s) > 100 {
+		return false
+	}
+	for i := range len(s) {
+		b := s[i]
+		alnum := b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9'
+		if !alnum && (i == 0 || !strings.ContainsRune(punctuation, rune(b))) {
+			return false
+		}
+	}
+	return true
+}
+
+// isLabel accepts a CodeArtifact domain name.
+func isLabel(s string) bool {
+	return isName(s, "-") && len(s) <= 50 && s == strings.ToLower(s) && s[0] >= 'a' && !strings.HasSuffix(s, "-")
+}
