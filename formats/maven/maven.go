@@ -1,0 +1,154 @@
+// Package maven owns the Maven repository layout for reading: release and
+// snapshot files, the three levels of maven-metadata.xml, checksum files and
+// how Maven, Gradle and their relatives find their repository. It refuses
+// directory listings, prefix lists and indexes, and it never forwards an
+// upstream's checksum file: checksums are always those of the bytes larder
+// serves.
+package maven
+
+import (
+	"context"
+	"net/url"
+	"strings"
+
+	"larder/formats"
+)
+
+// Format implements the maven format. It holds no state.
+type Format struct{}
+
+// New returns the format.
+func New() *Format { return &Format{} }
+
+var (
+	_ formats.Format     = (*Format)(nil)
+	_ formats.Upstreamer = (*Format)(nil)
+	_ formats.Lister     = (*Format)(nil)
+	_ formats.Merger     = (*Format)(nil)
+	_ formats.Verifier   = (*Format)(nil)
+	_ formats.Hasher     = (*Format)(nil)
+	_ formats.Inspector  = (*Format)(nil)
+	_ formats.Deriver    = (*Format)(nil)
+	_ formats.Decorator  = (*Format)(nil)
+	_ formats.Closure    = (*Format)(nil)
+	_ formats.Discoverer = (*Format)(nil)
+)
+
+// ID is "maven".
+func (*Format) ID() string { return "maven" }
+
+// Merge unites the versions of all upstreams: a Maven artifact may live in
+// several repositories at once (releases in one, snapshots in another).
+func (*Format) Merge() formats.MergeRule { return formats.Union }
+
+// Algs are the digests Maven clients ask for by sibling file or read from
+// response headers. SHA-512 is computed on demand by Derive.
+func (*Format) Algs() []formats.Alg { return []formats.Alg{formats.SHA1, formats.MD5} }
+
+// coordinates splits a canonical name into group and artifact. A group-level
+// name of one segment has no artifact.
+func coordinates(n formats.Name) (group, artifact string) {
+	group, artifact, _ = strings.Cut(n.Canon, ":")
+	return group, artifact
+}
+
+// PURL returns "pkg:maven/group/artifact@version" (purl type definition maven).
+func (*Format) PURL(n formats.Name, version string) string {
+	group, artifact := coordinates(n)
+	p := "pkg:maven/" + purlEscape(group)
+	if artifact != "" {
+		p += "/" + purlEscape(artifact)
+	}
+	if version != "" {
+		p += "@" + purlEscape(version)
+	}
+	return p
+}
+
+// ParsePURL is the inverse of PURL. Qualifiers and a subpath are passed over.
+func (*Format) ParsePURL(purl string) (n formats.Name, version string, ok bool) {
+	rest, ok := strings.CutPrefix(purl, "pkg:maven/")
+	if !ok {
+		return n, "", false
+	}
+	rest, _, _ = strings.Cut(rest, "#")
+	rest, _, _ = strings.Cut(rest, "?")
+	rest, version, _ = strings.Cut(rest, "@")
+	group, artifact, _ := strings.Cut(rest, "/")
+	var err error
+	for _, s := range []*string{&group, &artifact, &version} {
+		if *s, err = url.PathUnescape(*s); err != nil {
+			return n, "", false
+		}
+	}
+	for _, g := range strings.Split(group, ".") {
+		if !isGroupSegment(g) {
+			return n, "", false
+		}
+	}
+	if !isArtifact(artifact) || (version != "" && !isVersion(version)) {
+		return n, "", false
+	}
+	return nameOf(group, artifact), version, true
+}
+
+// purlEscape percent-encodes everything outside the purl's unreserved set.
+func purlEscape(s string) string {
+	const hexDigits = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if isAlnum(c) || strings.IndexByte("-._~", c) >= 0 {
+			b.WriteByte(c)
+			continue
+		}
+		b.WriteByte('%')
+		b.WriteByte(hexDigits[c>>4])
+		b.WriteByte(hexDigits[c&15])
+	}
+	return b.String()
+}
+
+// Locate maps a target to its path below the connection's base. Paths are the
+// same on every Maven repository.
+func (*Format) Locate(_ context.Context, c formats.Connection, t formats.Target, _ *formats.Asset, _ formats.Docs) (formats.Fetch, error) {
+	switch t.Kind {
+	case formats.KindSidecar:
+		if t.Derive == nil {
+			return formats.Fetch{}, formats.Refuse(formats.Internal, "checksum file without the file it belongs to")
+		}
+		t = *t.Derive
+	case formats.KindListing, formats.KindAsset, formats.KindDocument:
+	default:
+		return formats.Fetch{}, formats.Refuse(formats.NotFound, "this path has no counterpart upstream")
+	}
+	return formats.Fetch{URL: c.URL + escapePath(pathOf(t))}, nil
+}
+
+// pathOf returns the path of a target below a repository, decoded.
+func pathOf(t formats.Target) string {
+	if t.Kind == formats.KindDocument {
+		return t.Doc
+	}
+	group, artifact := coordinates(t.Name)
+	p := strings.ReplaceAll(group, ".", "/")
+	if artifact != "" {
+		p += "/" + artifact
+	}
+	if t.Kind == formats.KindListing {
+		if t.Doc != "" {
+			p += "/" + t.Doc
+		}
+		return p + "/" + metadataFile
+	}
+	return p + "/" + t.Version + "/" + t.File
+}
+
+// escapePath escapes each segment; "+" stays literal, as Maven sends it.
+func escapePath(p string) string {
+	segs := strings.Split(p, "/")
+	for i, s := range segs {
+		segs[i] = url.PathEscape(s)
+	}
+	return strings.Join(segs, "/")
+}

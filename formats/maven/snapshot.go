@@ -1,0 +1,151 @@
+package maven
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"larder/formats"
+)
+
+// composeSnapshot makes the document of one snapshot version. Online it unites
+// the upstreams' newest builds; offline it is made from the files held, since
+// upstream's newest build may not be among them.
+func composeSnapshot(v *formats.View, t formats.Target, heads []*metadata) (*document, error) {
+	for _, h := range v.Hidden {
+		if h.Version != nil && h.Version.V == t.Doc {
+			return nil, formats.Refuse(formats.Blocked, "%s %s is blocked here: %s", v.Name.Show(), t.Doc, h.Reason)
+		}
+	}
+	if v.Offline {
+		return composeHeldSnapshot(v, t, heads)
+	}
+	if len(heads) == 0 {
+		return nil, formats.Refuse(formats.NotFound, "%s %s is not known here", v.Name.Show(), t.Doc)
+	}
+	d := &document{m: united(heads)}
+	d.m.snap, d.m.builds = nil, nil
+	for _, m := range heads {
+		if m.snap != nil && (d.m.snap == nil || m.snap.build().newer(d.m.snap.build())) {
+			d.m.snap = m.snap
+		}
+	}
+	if len(heads) == 1 {
+		d.m.builds = heads[0].builds
+	} else {
+		d.m.builds = newestBuilds(heads)
+	}
+	d.identify(v, t)
+	return d, nil
+}
+
+func (d *document) identify(v *formats.View, t formats.Target) {
+	d.m.group, d.m.artifact = coordinates(v.Name)
+	d.m.version, d.m.versioned = t.Doc, true
+}
+
+func (s *snapshotInfo) build() build { return build{timestamp: s.timestamp, number: s.number} }
+
+// kind is what a client asks for within a snapshot version.
+type kind struct{ classifier, extension string }
+
+func (s snapshotVersion) kind() kind { return kind{s.classifier, s.extension} }
+
+// newer orders builds of several upstreams by when they were made.
+func (s snapshotVersion) newer(o snapshotVersion) bool {
+	if s.updated != o.updated {
+		return s.updated > o.updated
+	}
+	return order(s.value).compare(order(o.value)) > 0
+}
+
+// newestBuilds keeps the newest per classifier and extension, in the order of
+// first appearance.
+func newestBuilds(heads []*metadata) []snapshotVersion {
+	var out []snapshotVersion
+	at := map[kind]int{}
+	for _, m := range heads {
+		for _, b := range m.builds {
+			i, ok := at[b.kind()]
+			switch {
+			case !ok:
+				at[b.kind()] = len(out)
+				out = append(out, b)
+			case b.newer(out[i]):
+				out[i] = b
+			}
+		}
+	}
+	return out
+}
+
+// composeHeldSnapshot names, per classifier and extension, the newest build of
+// which a file is held.
+func composeHeldSnapshot(v *formats.View, t formats.Target, heads []*metadata) (*document, error) {
+	d := &document{}
+	var newest, newestPOM build
+	at := map[kind]build{}
+	for file, b := range heldBuilds(v, t, heads) {
+		k := kind{b.classifier, b.extension}
+		if old, ok := at[k]; !ok || b.newer(old) {
+			at[k] = b
+		}
+		if b.newer(newest) {
+			newest = b
+		}
+		if strings.HasSuffix(file, ".pom") && b.newer(newestPOM) {
+			newestPOM = b
+		}
+	}
+	if len(at) == 0 {
+		return nil, formats.Refuse(formats.NotHeld, "no build of %s %s is held here, and this repository is offline", v.Name.Show(), t.Doc)
+	}
+	if newestPOM.timestamped() {
+		newest = newestPOM
+	}
+	d.m.model = "1.1.0"
+	d.m.snap = &snapshotInfo{timestamp: newest.timestamp, number: newest.number}
+	for _, k := range slices.SortedFunc(maps.Keys(at), kind.compare) {
+		b := at[k]
+		updated := strings.ReplaceAll(b.timestamp, ".", "")
+		d.m.updated = max(d.m.updated, updated)
+		d.m.builds = append(d.m.builds, snapshotVersion{k.classifier, k.extension, b.value, updated})
+	}
+	d.identify(v, t)
+	return d, nil
+}
+
+func (a kind) compare(b kind) int {
+	if c := strings.Compare(a.classifier, b.classifier); c != 0 {
+		return c
+	}
+	return strings.Compare(a.extension, b.extension)
+}
+
+// heldBuilds maps held file names of the version to what they are. The
+// upstream's own entries say where a classifier ends and an extension begins;
+// without them the file name is taken apart.
+func heldBuilds(v *formats.View, t formats.Target, heads []*metadata) map[string]build {
+	_, artifact := coordinates(v.Name)
+	held := map[string]build{}
+	for _, row := range v.Versions {
+		if row.V != t.Doc {
+			continue
+		}
+		for file := range row.Held {
+			if b, ok := parseSnapshotFile(artifact, t.Doc, file); ok && b.timestamped() {
+				held[file] = b
+			}
+		}
+	}
+	for _, m := range heads {
+		for _, sv := range m.builds {
+			b := build{value: sv.value, classifier: sv.classifier, extension: sv.extension}
+			if h, ok := held[b.file(artifact)]; ok {
+				b.timestamp, b.number = h.timestamp, h.number
+				held[b.file(artifact)] = b
+			}
+		}
+	}
+	return held
+}
