@@ -1,0 +1,80 @@
+package pypi
+
+import (
+	"encoding/json"
+	"fmt"
+	"html"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"larder/formats"
+)
+
+// Refuse words a refusal. pip shows the reason phrase only, uv and people see
+// the body: JSON for clients that ask for it, HTML for those that name it,
+// plain text for the rest.
+func (f *Format) Refuse(rq *formats.Request, r *formats.Refusal) *formats.Reply {
+	status := r.Code()
+	// A project page is never 403 for policy: pip would report it as "no
+	// matching distribution" and uv would stop; what is blocked is not listed.
+	if r.Kind == formats.Blocked && r.Status == 0 && !isFilePath(rq) {
+		status = http.StatusNotFound
+	}
+	reply := &formats.Reply{Status: status, Header: http.Header{"X-Content-Type-Options": {"nosniff"}, "Vary": {"Accept"}}}
+	switch bodyVariant(rq) {
+	case variantJSON:
+		body, err := json.Marshal(map[string]string{"message": r.Message, "code": r.Kind.String()})
+		if err != nil {
+			body = []byte(`{}`)
+		}
+		reply.Body = append(body, '\n')
+		reply.Header.Set("Content-Type", "application/json")
+	case variantHTML:
+		reply.Body = fmt.Appendf(nil, "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>%d %s</title></head>\n<body><p>%s</p></body>\n</html>\n",
+			status, html.EscapeString(http.StatusText(status)), html.EscapeString(r.Message))
+		reply.Header.Set("Content-Type", "text/html; charset=utf-8")
+	default:
+		reply.Body = []byte(r.Message + "\n")
+		reply.Header.Set("Content-Type", "text/plain; charset=utf-8")
+	}
+	if r.RetryAfter > 0 {
+		reply.Header.Set("Retry-After", strconv.Itoa(int((r.RetryAfter+999_999_999)/1_000_000_000)))
+	}
+	switch r.Kind {
+	case formats.Method:
+		reply.Header.Set("Allow", "GET, HEAD")
+	case formats.Unauthorized:
+		// uv and pip without a user name in the URL wait for this.
+		reply.Header.Set("WWW-Authenticate", "Basic realm="+strconv.Quote(rq.Repo))
+	}
+	return reply
+}
+
+func isFilePath(rq *formats.Request) bool {
+	n := len(rq.Segments)
+	return n >= 4 && rq.Segments[n-1] != "" && (rq.Segments[0] == "simple" || rq.Segments[0] == "integrity")
+}
+
+// bodyVariant is json, html or "" for plain text.
+func bodyVariant(rq *formats.Request) string {
+	best, bestQ := "", 0
+	for _, m := range parseAccept(rq.Header.Values("Accept")) {
+		variant := ""
+		switch {
+		case strings.HasSuffix(m.name, "+json"), m.name == "application/json":
+			variant = variantJSON
+		case m.name == typeHTML, strings.HasSuffix(m.name, "+html"):
+			variant = variantHTML
+		default:
+			continue
+		}
+		if m.q > bestQ {
+			best, bestQ = variant, m.q
+		}
+	}
+	if len(rq.Segments) > 0 && rq.Segments[0] == "pypi" {
+		return variantJSON
+	}
+	return best
+}

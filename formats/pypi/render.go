@@ -1,0 +1,434 @@
+package pypi
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"larder/formats"
+)
+
+// entry is one distribution file of a view with everything a page says of it.
+type entry struct {
+	version *formats.Version
+	asset   *formats.Asset
+	file    *file
+	held    *formats.HeldAsset // nil when the store lacks the file
+}
+
+// projectStatus is the status marker of a project (PEP 792).
+type projectStatus struct {
+	Status string `json:"status"`
+	Reason string `json:"reason"`
+}
+
+// document is a view made ready for either rendering.
+type document struct {
+	view    *formats.View
+	extra   []member // package-level members that pass on unchanged
+	meta    []member // members of "meta" beside api-version
+	status  projectStatus
+	listed  []string // "versions" as upstream spelled and ordered them
+	entries []entry
+}
+
+// Render writes the page of v.Name in the negotiated variant, or the project
+// JSON document. URLs of files are relative to the page, so that the same text
+// is right under any address; only provenance, which PEP 740 wants absolute,
+// names the base.
+func (f *Format) Render(w io.Writer, v *formats.View, t formats.Target) (http.Header, error) {
+	d, err := newDocument(v)
+	if err != nil {
+		return nil, fmt.Errorf("render %s: %w", v.Name.Canon, err)
+	}
+	var b bytes.Buffer
+	switch t.Variant {
+	case variantProject, variantRelease:
+		err = d.writeProject(&b, t)
+	case variantHTML, variantV1HTML:
+		d.writeHTML(&b)
+	default:
+		d.writeJSON(&b)
+	}
+	if err != nil {
+		return nil, err
+	}
+	h := http.Header{"Content-Type": {contentType(t.Variant)}, "X-Content-Type-Options": {"nosniff"}}
+	if t.Variant != variantProject && t.Variant != variantRelease {
+		h.Set("Vary", "Accept")
+	}
+	if _, err := w.Write(b.Bytes()); err != nil {
+		return nil, fmt.Errorf("write page of %s: %w", v.Name.Canon, err)
+	}
+	return h, nil
+}
+
+func newDocument(v *formats.View) (*document, error) {
+	d := &document{view: v}
+	for i, layer := range v.Layers {
+		if layer.Head == nil || len(layer.Head.Raw) == 0 {
+			continue
+		}
+		if err := d.readHead(layer.Head.Raw, i == 0); err != nil {
+			return nil, fmt.Errorf("read head of %s: %w", layer.Place, err)
+		}
+	}
+	if d.status.Status == "quarantined" {
+		return d, nil // an index offers no files of such a project
+	}
+	for _, version := range v.Versions {
+		for i := range version.Assets {
+			a := &version.Assets[i]
+			if _, _, companion := companionOf(a.File); companion {
+				continue
+			}
+			e := entry{version: version, asset: a}
+			if h, ok := version.Held[a.File]; ok {
+				e.held = &h
+			}
+			var err error
+			if len(a.Raw) == 0 {
+				e.file = heldFile(a, e.held)
+			} else if e.file, err = decodeFile(a.Raw); err != nil {
+				return nil, fmt.Errorf("read row of %s: %w", a.File, err)
+			}
+			d.entries = append(d.entries, e)
+		}
+	}
+	return d, nil
+}
+
+// readHead takes the package-level members; those beside the version list
+// belong to the first place, which owns the name.
+func (d *document) readHead(raw []byte, owner bool) error {
+	ms, err := members(raw)
+	if err != nil {
+		return err
+	}
+	for _, m := range ms {
+		switch m.key {
+		case "versions":
+			var listed []string
+			if err := json.Unmarshal(m.raw, &listed); err != nil {
+				return err
+			}
+			d.listed = append(d.listed, listed...)
+			continue
+		case "name", "files":
+			continue
+		}
+		if !owner {
+			continue
+		}
+		switch m.key {
+		case "meta":
+			all, err := members(m.raw)
+			if err != nil {
+				return err
+			}
+			for _, x := range all {
+				if x.key != "api-version" && !holdsURL(x.raw) {
+					d.meta = append(d.meta, x)
+				}
+			}
+		case "project-status":
+			// An index that says it otherwise than PEP 792 says nothing.
+			if json.Unmarshal(m.raw, &d.status) == nil {
+				d.extra = append(d.extra, m)
+			}
+		default:
+			if !holdsURL(m.raw) {
+				d.extra = append(d.extra, m)
+			}
+		}
+	}
+	return nil
+}
+
+// heldFile describes a file that no listing ever named from what the store
+// knows of it.
+func heldFile(a *formats.Asset, h *formats.HeldAsset) *file {
+	f := &file{name: a.File, size: -1, hashes: make(map[string]string)}
+	for _, d := range a.Digests {
+		f.hashes[string(d.Alg)] = d.Hex
+	}
+	if a.Size > 0 {
+		f.size = a.Size
+	}
+	if h != nil {
+		f.requiresPython = readWheelFacts(h.Aux).RequiresPython
+		if !h.LastModified.IsZero() {
+			f.uploadTime = h.LastModified.UTC().Format(time.RFC3339)
+		}
+	}
+	return f
+}
+
+// size is the file's length, -1 unknown.
+func (e *entry) size() int64 {
+	if e.file.size < 0 && e.held != nil {
+		return e.held.Size
+	}
+	return e.file.size
+}
+
+// hashes are upstream's, with the SHA-256 of what is held where upstream gave
+// none.
+func (e *entry) hashes() map[string]string {
+	out := e.file.hashes
+	if _, ok := out[string(formats.SHA256)]; ok || e.held == nil {
+		return out
+	}
+	d, ok := e.held.Digest(formats.SHA256)
+	if !ok {
+		return out
+	}
+	all := map[string]string{string(formats.SHA256): d.Hex}
+	for alg, hexText := range out {
+		all[alg] = hexText
+	}
+	return all
+}
+
+// metadata says whether core metadata can be served beside the file, and its
+// digests (nil: unknown). Held bytes are what a client would get, so their
+// digest counts; else upstream's word, as long as the companion is listed.
+func (e *entry) metadata() (hashes map[string]string, ok bool) {
+	name := e.asset.File + metadataSuffix
+	if h, held := e.version.Held[name]; held {
+		d, known := h.Digest(formats.SHA256)
+		if !known {
+			return nil, true
+		}
+		if e.file.metadataHashes[string(formats.SHA256)] == d.Hex {
+			return e.file.metadataHashes, true
+		}
+		return map[string]string{string(formats.SHA256): d.Hex}, true
+	}
+	if e.file.metadata && e.version.Asset(name) != nil {
+		return e.file.metadataHashes, true
+	}
+	return nil, false
+}
+
+// companion reports whether the asset with the given suffix can be served.
+func (e *entry) companion(suffix string) bool {
+	return e.version.Asset(e.asset.File+suffix) != nil
+}
+
+// link is the file's URL relative to the project page.
+func (e *entry) link() string {
+	return escapeSegment(e.version.V) + "/" + escapeSegment(e.asset.File)
+}
+
+func (d *document) provenance(e *entry) (string, bool) {
+	if !e.companion(provenanceSuffix) {
+		return "", false
+	}
+	return d.view.Base + "/" + href(d.view.Name.Canon, e.version.V, e.asset.File+provenanceSuffix), true
+}
+
+// apiVersion is the least version that defines all that the page holds; below
+// 1.1, since that makes sizes compulsory, where a size is unknown.
+func (d *document) apiVersion() string {
+	version := "1.1"
+	for i := range d.entries {
+		if d.entries[i].size() < 0 {
+			return "1.0"
+		}
+		if d.entries[i].companion(provenanceSuffix) {
+			version = "1.3"
+		}
+	}
+	if d.status.Status != "" {
+		return "1.4"
+	}
+	return version
+}
+
+// versions lists the view's versions as upstream spelled and ordered them;
+// those it did not list follow in PEP 440 order.
+func (d *document) versions() []string {
+	out := []string{}
+	if d.status.Status == "quarantined" {
+		return out
+	}
+	open := make(map[string]string, len(d.view.Versions)) // key -> text
+	for _, v := range d.view.Versions {
+		if key := versionKey(v.V); open[key] == "" {
+			open[key] = v.V
+		}
+	}
+	for _, text := range d.listed {
+		if key := versionKey(text); open[key] != "" {
+			delete(open, key)
+			out = append(out, text)
+		}
+	}
+	rest := make([]string, 0, len(open))
+	for _, text := range open {
+		rest = append(rest, text)
+	}
+	slices.SortFunc(rest, compareVersions)
+	return append(out, rest...)
+}
+
+// writeJSON writes the page as PEP 691 has it. Every member of a file that is
+// not about where to fetch goes out byte for byte as it came in.
+func (d *document) writeJSON(b *bytes.Buffer) {
+	b.WriteString(`{"meta":{"api-version":"` + d.apiVersion() + `"`)
+	for _, m := range d.meta {
+		writeMember(b, m.rawKey, m.raw)
+	}
+	b.WriteString(`},"name":`)
+	b.Write(quote(d.view.Name.Canon))
+	for _, m := range d.extra {
+		writeMember(b, m.rawKey, m.raw)
+	}
+	b.WriteString(`,"versions":[`)
+	for i, text := range d.versions() {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.Write(quote(text))
+	}
+	b.WriteString(`],"files":[`)
+	for i := range d.entries {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		d.writeFile(b, &d.entries[i])
+	}
+	b.WriteString("]}")
+}
+
+// writeFile writes one file, keeping the order of upstream's members.
+// dist-info-metadata is left out: pip 22.3 to 23.0 fail on it in JSON, which is
+// why PEP 714 renamed it.
+func (d *document) writeFile(b *bytes.Buffer, e *entry) {
+	var o bytes.Buffer
+	o.WriteByte('{')
+	done := make(map[string]bool)
+	for _, m := range e.file.members {
+		if raw := d.value(e, m); raw != nil {
+			writeMember(&o, m.rawKey, raw)
+			done[m.key] = true
+		}
+	}
+	for _, key := range [...]string{keyFilename, keyHashes, keyRequires, keySize, keyUploadTime, keyURL, keyMetadata} {
+		if done[key] {
+			continue
+		}
+		if raw := d.missing(e, key); raw != nil {
+			writeMember(&o, quote(key), raw)
+		}
+	}
+	o.WriteByte('}')
+	b.Write(o.Bytes())
+}
+
+// value is what goes out for a member that upstream sent; nil leaves it out.
+func (d *document) value(e *entry, m member) []byte {
+	switch m.key {
+	case keyURL:
+		return quote(e.link())
+	case keyFilename, keyRequires, keyYanked, keyUploadTime:
+		return m.raw
+	case keySize:
+		if e.file.size < 0 {
+			return nil // null; filled in below where the store knows it
+		}
+		return m.raw
+	case keyHashes:
+		if len(e.hashes()) == len(e.file.hashes) && !isNull(m.raw) {
+			return m.raw
+		}
+		return encodeHashes(e.hashes())
+	case keyMetadata:
+		hashes, ok := e.metadata()
+		if !ok {
+			return []byte("false")
+		}
+		if e.file.metadata && len(hashes) == len(e.file.metadataHashes) && sameHashes(hashes, e.file.metadataHashes) {
+			return m.raw
+		}
+		return encodeMetadata(hashes)
+	case keyOldMeta, keyOldestMeta:
+		return nil
+	case keyProvenance:
+		if url, ok := d.provenance(e); ok {
+			return quote(url)
+		}
+		return []byte("null")
+	case keySignature:
+		if e.file.signature && !e.companion(signatureSuffix) {
+			return nil
+		}
+		return m.raw
+	}
+	if holdsURL(m.raw) {
+		return nil
+	}
+	return m.raw
+}
+
+// missing is what goes out for a member that upstream did not send.
+func (d *document) missing(e *entry, key string) []byte {
+	switch key {
+	case keyFilename:
+		return quote(e.asset.File)
+	case keyURL:
+		return quote(e.link())
+	case keyHashes:
+		return encodeHashes(e.hashes())
+	case keyRequires:
+		if e.file.requiresPython != "" && len(e.file.members) == 0 {
+			return quote(e.file.requiresPython)
+		}
+	case keySize:
+		if n := e.size(); n >= 0 {
+			return strconv.AppendInt(nil, n, 10)
+		}
+	case keyUploadTime:
+		if e.file.uploadTime != "" && len(e.file.members) == 0 {
+			return quote(e.file.uploadTime)
+		}
+	case keyMetadata:
+		if hashes, ok := e.metadata(); ok {
+			return encodeMetadata(hashes)
+		}
+	}
+	return nil
+}
+
+func encodeHashes(hashes map[string]string) []byte {
+	if len(hashes) == 0 {
+		return []byte("{}")
+	}
+	raw, err := json.Marshal(hashes)
+	if err != nil {
+		return []byte("{}")
+	}
+	return raw
+}
+
+func encodeMetadata(hashes map[string]string) []byte {
+	if len(hashes) == 0 {
+		return []byte("true")
+	}
+	return encodeHashes(hashes)
+}
+
+func sameHashes(a, b map[string]string) bool {
+	for alg, hexText := range a {
+		if b[alg] != hexText {
+			return false
+		}
+	}
+	return len(a) == len(b)
+}
