@@ -1,0 +1,212 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"larder/cache"
+	"larder/cache/catalog"
+	"larder/cache/store"
+	"larder/formats"
+	"larder/formats/all"
+	"larder/policy"
+	"larder/proxy"
+	"larder/proxy/upstream"
+)
+
+// node is everything that runs behind one listener. Nothing in it is global:
+// two nodes run in one process.
+type node struct {
+	store    *store.DB
+	catalog  *catalog.Catalog
+	upstream *upstream.Client
+	cache    *cache.Cache
+	proxy    *proxy.Server
+	log      *slog.Logger
+}
+
+// openNode wires the rooms downwards; close goes upwards.
+func openNode(cfg *Config, log *slog.Logger, reg *prometheus.Registry, access io.Writer) (*node, error) {
+	n := &node{log: log}
+	ok := false
+	defer func() {
+		if !ok {
+			n.close()
+		}
+	}()
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("make data directory: %w", err)
+	}
+	var err error
+	if n.store, err = store.Open(cfg.storeConfig(log)); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	if n.catalog, err = catalog.New(catalog.Config{Store: n.store, Domain: cfg.Domain}); err != nil {
+		return nil, fmt.Errorf("open catalog: %w", err)
+	}
+	watch := proxy.NewWatch(reg)
+	up := cfg.upstreamConfig()
+	up.Logger, up.Observer = log, watch.Upstreams()
+	if n.upstream, err = upstream.New(up); err != nil {
+		return nil, fmt.Errorf("set up connections: %w", err)
+	}
+	if n.cache, err = cache.New(cache.Config{Store: n.store, Observer: watch.Flights(), Logger: log}); err != nil {
+		return nil, fmt.Errorf("open cache: %w", err)
+	}
+	site, err := cfg.site()
+	if err != nil {
+		return nil, err
+	}
+	n.proxy, err = proxy.New(proxy.Config{
+		Formats: all.Formats(), Domain: cfg.Domain, Owner: cfg.Owner,
+		Store: n.store, Catalog: n.catalog, Cache: n.cache, Upstream: n.upstream,
+		HotBytes: int64(cfg.Cache.Memory), Limits: cfg.limits(), Logger: log, Access: access, Metrics: reg,
+	}, site)
+	if err != nil {
+		return nil, fmt.Errorf("open proxy: %w", err)
+	}
+	watch.Attach(n.proxy)
+	ok = true
+	return n, nil
+}
+
+// close ends the rooms in the order in which they depend on each other: no new
+// requests, no flights, no rows.
+func (n *node) close() {
+	if n.cache != nil {
+		if err := n.cache.Close(); err != nil {
+			n.log.Error("close cache", "event", "close_failed", "error", err)
+		}
+	}
+	if n.proxy != nil {
+		n.proxy.Close()
+	}
+	if n.upstream != nil {
+		n.upstream.Close()
+	}
+	if n.store != nil {
+		if err := n.store.Close(); err != nil {
+			n.log.Error("close store", "event", "close_failed", "error", err)
+		}
+	}
+}
+
+// apply puts a new configuration into force.
+func (n *node) apply(cfg *Config) error {
+	site, err := cfg.site()
+	if err != nil {
+		return err
+	}
+	if _, err := n.upstream.Reload(cfg.upstreamConfig()); err != nil {
+		return fmt.Errorf("set up connections: %w", err)
+	}
+	n.proxy.Reload(site)
+	return nil
+}
+
+// storeConfig is the store's part of the configuration, with its events logged
+// under stable keys.
+func (c *Config) storeConfig(log *slog.Logger) store.Config {
+	return store.Config{
+		Dir: c.StoreDir(), InlineMax: int64(c.Cache.InlineMax), Disk: int64(c.Cache.Disk), Reserve: int64(c.Cache.Reserve),
+		BlockCache: int64(c.Cache.BlockCache), Logger: log,
+		OnEvent: func(e store.Event) { logStoreEvent(log, e) },
+	}
+}
+
+// site is what the proxy may be told anew while it runs.
+func (c *Config) site() (proxy.Site, error) {
+	var conns []catalog.Connection
+	for _, k := range c.Connection {
+		conns = append(conns, catalog.Connection{
+			Connection:  formats.Connection{Name: k.Name, URL: publicURL(k.URL), Options: k.Options()},
+			Format:      k.Format,
+			MetadataTTL: k.MetadataTTL.Duration,
+			Offline:     k.Offline,
+		})
+	}
+	var repos []catalog.Repository
+	for _, r := range c.Repository {
+		repos = append(repos, catalog.Repository{Name: r.Name, Description: r.Description, Upstreams: r.Upstreams, Connection: r.Connection, Offline: r.Offline})
+	}
+	graph, err := catalog.NewGraph(repos, conns)
+	if err != nil {
+		return proxy.Site{}, err
+	}
+	rules, err := policy.New(policy.Config{AnonymousRead: c.OpenRead(), Tokens: c.Access.Token, Blocks: c.Block})
+	if err != nil {
+		return proxy.Site{}, err
+	}
+	return proxy.Site{Graph: graph, Rules: rules, Offline: c.Offline(), ExternalURLs: trimmed(c.ExternalURL), TrustedProxies: c.Proxies()}, nil
+}
+
+func (c *Config) limits() proxy.Limits {
+	return proxy.Limits{
+		MetadataMax: int64(c.Limits.MetadataMax), ArtifactMax: int64(c.Limits.ArtifactMax),
+		RevalidateBudget: c.Limits.RevalidateBudget.Duration, NegativeTTL: c.Limits.NegativeTTL.Duration,
+		RefreshTimeout: refreshTimeout,
+	}
+}
+
+// upstreamConfig is the dialler's part of the configuration.
+func (c *Config) upstreamConfig() upstream.Config {
+	up := upstream.Config{Offline: c.Offline(), UserAgent: "larder/" + version()}
+	for _, k := range c.Connection {
+		up.Connections = append(up.Connections, upstream.Connection{
+			Name: k.Name, URL: k.URL, Username: k.Username, Password: k.Password, PasswordFile: k.PasswordFile, PasswordEnv: k.PasswordEnv,
+			Token: k.Token, TokenFile: k.TokenFile, TokenEnv: k.TokenEnv, Header: k.Header, Hosts: k.hosts(), Proxy: k.Proxy,
+			CAFile: k.CAFile, ClientCert: k.ClientCert, ClientKey: k.ClientKey,
+			ConnectTimeout: k.ConnectTimeout.Duration, HeaderTimeout: k.HeaderTimeout.Duration, IdleTimeout: k.IdleTimeout.Duration,
+			MaxConcurrent: k.MaxConcurrent, Retries: k.Retries, Offline: k.Offline,
+		})
+	}
+	return up
+}
+
+// accessLog is where access lines go.
+type accessOut struct {
+	io.Writer
+	file *os.File
+}
+
+// Close closes the file, if it is one.
+func (a accessOut) Close() error {
+	if a.file == nil {
+		return nil
+	}
+	return a.file.Close()
+}
+
+func accessWriter(cfg *Config, std stdio) (accessOut, error) {
+	switch cfg.Log.Access {
+	case "off":
+		return accessOut{}, nil
+	case "stderr":
+		return accessOut{Writer: std.err}, nil
+	}
+	f, err := os.OpenFile(cfg.Log.Access, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return accessOut{}, fmt.Errorf("open access log: %w", err)
+	}
+	return accessOut{Writer: f, file: f}, nil
+}
+
+func newLogger(cfg *Config, std stdio) (*slog.Logger, *slog.LevelVar, error) {
+	level := new(slog.LevelVar)
+	if err := level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
+		return nil, nil, fmt.Errorf("log.level: %w", err)
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	switch cfg.Log.Format {
+	case "text":
+		return slog.New(slog.NewTextHandler(std.err, opts)), level, nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(std.err, opts)), level, nil
+	}
+	return nil, nil, errors.New("log.format: want text or json")
+}
