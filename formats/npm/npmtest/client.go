@@ -1,0 +1,138 @@
+package npmtest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Client is a package manager of this machine, run with a home and caches of
+// its own.
+type Client struct {
+	Name string // "npm", "pnpm", "yarn1", "yarn4", "bun"
+	path string
+}
+
+// Clients returns the package managers found on the search path. Yarn goes by
+// several command names; its version tells which one it is.
+func Clients(ctx context.Context) (found []Client) {
+	seen := map[string]bool{}
+	for _, command := range []string{"npm", "pnpm", "bun", "yarn", "yarnpkg", "yarn1", "yarn4"} {
+		path, err := exec.LookPath(command)
+		if err != nil {
+			continue
+		}
+		c := Client{command, path}
+		if strings.HasPrefix(command, "yarn") {
+			cmd := exec.CommandContext(ctx, path, "--version")
+			cmd.Dir = os.TempDir()
+			out, err := cmd.Output()
+			if err != nil {
+				continue
+			}
+			c.Name = "yarn4"
+			if strings.HasPrefix(string(out), "1.") {
+				c.Name = "yarn1"
+			}
+		}
+		if !seen[c.Name] {
+			seen[c.Name] = true
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
+// Project writes a package.json with the given dependencies, and the client's
+// own settings for the registry, into dir.
+func (c Client) Project(dir, registry string, deps map[string]string) error {
+	body, err := json.Marshal(map[string]any{
+		"name": "project", "version": "1.0.0", "private": true, "license": "MIT", "dependencies": deps,
+	})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "package.json"), body, 0o644); err != nil {
+		return err
+	}
+	u, err := url.Parse(registry)
+	if err != nil {
+		return err
+	}
+	name, text := ".npmrc", fmt.Sprintf("registry=%s/\n", strings.TrimSuffix(registry, "/"))
+	switch c.Name {
+	case "yarn4":
+		name = ".yarnrc.yml"
+		text = fmt.Sprintf("npmRegistryServer: %q\nunsafeHttpWhitelist: [%q]\nnodeLinker: node-modules\nenableTelemetry: false\nenableGlobalCache: false\nenableImmutableInstalls: false\n",
+			registry, u.Hostname())
+		if err := os.WriteFile(filepath.Join(dir, "yarn.lock"), nil, 0o644); err != nil {
+			return err
+		}
+	case "yarn1":
+		if err := os.WriteFile(filepath.Join(dir, ".yarnrc"), fmt.Appendf(nil, "registry %q\n", registry), 0o644); err != nil {
+			return err
+		}
+	case "bun":
+		name, text = "bunfig.toml", fmt.Sprintf("[install]\nregistry = %q\nlinker = \"hoisted\"\n", registry)
+	}
+	return os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644)
+}
+
+// Install installs what dir's package.json asks for, with an empty cache below
+// home if home is new. With locked set the lockfile must hold.
+func (c Client) Install(ctx context.Context, dir, home string, locked bool) (output string, err error) {
+	args := map[string][]string{
+		"npm":   {"install", "--no-audit", "--no-fund"},
+		"pnpm":  {"install", "--no-frozen-lockfile"},
+		"yarn1": {"install", "--non-interactive"},
+		"yarn4": {"install"},
+		"bun":   {"install"},
+	}[c.Name]
+	if locked {
+		args = map[string][]string{
+			"npm":   {"ci", "--no-audit", "--no-fund"},
+			"pnpm":  {"install", "--frozen-lockfile"},
+			"yarn1": {"install", "--non-interactive", "--frozen-lockfile"},
+			"yarn4": {"install", "--immutable"},
+			"bun":   {"install", "--frozen-lockfile"},
+		}[c.Name]
+	}
+	return c.Run(ctx, dir, home, args...)
+}
+
+// Run starts the client in dir.
+func (c Client) Run(ctx context.Context, dir, home string, args ...string) (output string, err error) {
+	cmd := exec.CommandContext(ctx, c.path, args...)
+	cmd.Dir = dir
+	cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + os.TempDir(),
+		"XDG_CACHE_HOME=" + home + "/cache", "XDG_DATA_HOME=" + home + "/data", "XDG_STATE_HOME=" + home + "/state",
+		"npm_config_cache=" + home + "/npm-cache", "npm_config_userconfig=" + home + "/.npmrc",
+		"npm_config_globalconfig=" + home + "/global.npmrc", "npm_config_update_notifier=false",
+		"npm_config_fetch_retries=0", "npm_config_store_dir=" + home + "/pnpm-store",
+		"BUN_INSTALL_CACHE_DIR=" + home + "/bun", "BUN_INSTALL=" + home + "/bun-home",
+		"YARN_CACHE_FOLDER=" + home + "/yarn-cache", "NO_UPDATE_NOTIFIER=1", "NO_COLOR=1", "CI=",
+		"NO_PROXY=*", "no_proxy=*",
+	}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// Installed returns the version of a package in dir's node_modules, "" if it is
+// not there.
+func Installed(dir, name string) string {
+	b, err := os.ReadFile(filepath.Join(dir, "node_modules", filepath.FromSlash(name), "package.json"))
+	if err != nil {
+		return ""
+	}
+	var m struct{ Version string }
+	if json.Unmarshal(b, &m) != nil {
+		return ""
+	}
+	return m.Version
+}
