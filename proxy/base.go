@@ -1,0 +1,225 @@
+package proxy
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"larder/formats"
+	"larder/policy"
+)
+
+// request builds the format's view of an HTTP request.
+func (x *exchange) request(ep endpoint) (*formats.Request, *formats.Refusal) {
+	x.repo = ep.repo
+	rq := &formats.Request{
+		Method: x.r.Method, Repo: ep.repo, Raw: ep.raw, Segments: ep.segments,
+		Path: strings.Join(ep.segments, "/"), Query: x.r.URL.Query(), Header: x.r.Header,
+	}
+	origin, ok := x.origin()
+	if !ok {
+		return rq, formats.Refuse(formats.BadRequest, "the Host header is not a host name")
+	}
+	rq.Base = origin + ep.prefix
+	return rq, nil
+}
+
+// origin is the scheme, host and port (and proxy prefix) under which the
+// client reached this node: a configured external URL first, then forwarded
+// headers from trusted proxies only, then the connection itself.
+func (x *exchange) origin() (string, bool) {
+	host := x.r.Host
+	if ext := x.site.ExternalURLs; len(ext) > 0 {
+		for _, u := range ext {
+			if _, rest, ok := strings.Cut(u, "://"); ok && (rest == host || strings.HasPrefix(rest, host+"/")) {
+				return u, true
+			}
+		}
+		return ext[0], true
+	}
+	scheme := "http"
+	if x.r.TLS != nil {
+		scheme = "https"
+	}
+	prefix := ""
+	if fwd, ok := x.forwarded(); ok {
+		if fwd.proto != "" {
+			scheme = fwd.proto
+		}
+		if fwd.host != "" {
+			host = fwd.host
+		}
+		prefix = fwd.prefix
+	}
+	if !hostOK(host) {
+		return "", false
+	}
+	return scheme + "://" + host + prefix, true
+}
+
+type forwardedBy struct{ proto, host, prefix string }
+
+// forwarded reads RFC 7239 Forwarded, else the X-Forwarded family, when the
+// peer is a trusted proxy.
+func (x *exchange) forwarded() (forwardedBy, bool) {
+	var f forwardedBy
+	if len(x.site.TrustedProxies) == 0 || !trusted(x.site.TrustedProxies, x.r.RemoteAddr) {
+		return f, false
+	}
+	if v := x.r.Header.Get("Forwarded"); v != "" {
+		first, _, _ := strings.Cut(v, ",")
+		for _, p := range strings.Split(first, ";") {
+			k, val, _ := strings.Cut(strings.TrimSpace(p), "=")
+			val = strings.Trim(val, `"`)
+			switch strings.ToLower(k) {
+			case "proto":
+				f.proto = strings.ToLower(val)
+			case "host":
+				f.host = val
+			}
+		}
+	} else {
+		f.proto = strings.ToLower(firstOf(x.r.Header.Get("X-Forwarded-Proto")))
+		f.host = firstOf(x.r.Header.Get("X-Forwarded-Host"))
+	}
+	if f.proto != "http" && f.proto != "https" {
+		f.proto = ""
+	}
+	if f.host != "" && !hostOK(f.host) {
+		f.host = ""
+	}
+	if p := firstOf(x.r.Header.Get("X-Forwarded-Prefix")); p != "" {
+		if ep, err := cleanPrefix(p); err == nil {
+			f.prefix = ep
+		}
+	}
+	return f, true
+}
+
+func firstOf(v string) string {
+	v, _, _ = strings.Cut(v, ",")
+	return strings.TrimSpace(v)
+}
+
+func cleanPrefix(p string) (string, error) {
+	p = strings.Trim(p, "/")
+	if p == "" {
+		return "", nil
+	}
+	for _, s := range strings.Split(p, "/") {
+		if _, err := cleanSegment(s, false); err != nil {
+			return "", err
+		}
+	}
+	return "/" + p, nil
+}
+
+func trusted(nets []netip.Prefix, remote string) bool {
+	ap, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return false
+	}
+	addr := ap.Addr().Unmap()
+	for _, n := range nets {
+		if n.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// hostOK accepts a host name or address with an optional port, nothing that
+// could break out of a URL or a quoted string.
+func hostOK(h string) bool {
+	if h == "" || len(h) > 262 {
+		return false
+	}
+	if host, port, err := net.SplitHostPort(h); err == nil {
+		for _, c := range port {
+			if c < '0' || c > '9' {
+				return false
+			}
+		}
+		h = host
+	}
+	h = strings.Trim(h, "[]")
+	if h == "" {
+		return false
+	}
+	for _, c := range h {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '-', c == '_', c == ':':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// clientSecret finds the one token in all the places where clients put it
+// (formats.md 1.6): Bearer, the password of Basic with any user, the bare
+// Authorization value, X-NuGet-ApiKey.
+func clientSecret(h http.Header) (secret string, sent bool) {
+	v := h["Authorization"]
+	if len(v) == 0 {
+		if k := h["X-Nuget-Apikey"]; len(k) > 0 {
+			return strings.TrimSpace(k[0]), true
+		}
+		return "", false
+	}
+	scheme, rest, ok := strings.Cut(v[0], " ")
+	if !ok {
+		return strings.TrimSpace(v[0]), true
+	}
+	switch {
+	case strings.EqualFold(scheme, "bearer"):
+		return strings.TrimSpace(rest), true
+	case strings.EqualFold(scheme, "basic"):
+		rq := http.Request{Header: h}
+		if _, pass, ok := rq.BasicAuth(); ok {
+			return pass, true
+		}
+	}
+	return "", true
+}
+
+// authenticate finds the principal. It answers the request itself, with false,
+// when a credential was sent that nobody has.
+func (x *exchange) authenticate() bool {
+	secret, sent := clientSecret(x.r.Header)
+	if !sent {
+		x.principal = policy.Principal{Name: "anonymous", Anonymous: true}
+		return true
+	}
+	p, ok := x.site.Rules.Authenticate(secret)
+	if !ok || secret == "" {
+		x.challenge()
+		return false
+	}
+	x.principal = p
+	return true
+}
+
+// challenge answers 401 with both schemes, as CodeArtifact does.
+func (x *exchange) challenge() {
+	realm := x.s.cfg.Domain
+	if x.repo != "" {
+		realm += "/" + x.repo
+	}
+	x.w.Header()["Www-Authenticate"] = []string{`Bearer realm="` + realm + `"`, `Basic realm="` + realm + `"`}
+	if x.format == nil {
+		// Word it in the client's dialect where the path tells which.
+		if ep, err := splitEndpoint(x.r.URL.EscapedPath()); err == nil {
+			if f := x.s.formats[ep.format]; f != nil {
+				x.format = f
+				x.rq, _ = x.request(ep)
+			}
+		}
+	}
+	msg := "this node asks for a credential"
+	if _, sent := clientSecret(x.r.Header); sent {
+		msg = "the credential that was sent is not known here"
+	}
+	x.refuse(formats.Refuse(formats.Unauthorized, "%s", msg))
+}

@@ -1,0 +1,429 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+
+	"larder/cache/catalog"
+	"larder/formats"
+	"larder/policy"
+)
+
+// rendered is one variant of a listing, with its identity.
+type rendered struct {
+	header   http.Header
+	identity []byte // the plain body
+	packed   []byte // gzip of it; nil when not worth it
+	sum      string // hex SHA-256 of identity
+}
+
+// minGzip is the size from which packing a document pays.
+const minGzip = 512
+
+// layer is one place's contribution to an answer.
+type layer struct {
+	conn    *catalog.Connection
+	listing *catalog.Listing
+	stale   bool // the upstream did not confirm it in time
+	offline bool
+}
+
+// listing answers a document rendered from rows.
+func (x *exchange) listing(t formats.Target) error {
+	lister, ok := x.format.(formats.Lister)
+	if !ok {
+		return fmt.Errorf("format %s cannot list", x.format.ID())
+	}
+	// The generation is read before the rows, so that a change in between makes
+	// the kept answer void rather than wrong.
+	gen := x.s.cfg.Catalog.Gen(x.format.ID(), t.Name.Canon)
+	seen := gen.Load()
+	layers, err := x.layers(t)
+	if err != nil {
+		return err
+	}
+	// Refreshing the rows raised the generation.
+	if now := gen.Load(); now != seen {
+		seen = now
+		if layers, err = x.reread(t, layers); err != nil {
+			return err
+		}
+	}
+	view, err := x.view(t, layers)
+	if err != nil {
+		return err
+	}
+	key := x.variantKey(t, layers, seen)
+	call, _ := x.s.render.start(key, func() (*rendered, error) { return renderView(lister, view, t) })
+	out, err := call.wait(x.r.Context())
+	if err != nil {
+		var ref *formats.Refusal
+		if errors.As(err, &ref) {
+			return ref
+		}
+		return &formats.Refusal{Kind: formats.Upstream, Status: http.StatusBadGateway, Err: err,
+			Message: "what upstream says of " + t.Name.Show() + " could not be rendered"}
+	}
+	x.sendRendered(t, layers, out, gen.Load() == seen, &route{gen: gen, genSeen: seen})
+	return nil
+}
+
+func (x *exchange) sendRendered(t formats.Target, layers []layer, out *rendered, current bool, rt *route) {
+	checked, until := x.freshness(layers)
+	body, etag, enc := out.identity, `"`+out.sum[:32]+`"`, ""
+	if x.gz && out.packed != nil {
+		body, etag, enc = out.packed, `"`+out.sum[:32]+`-gz"`, "gzip"
+	}
+	h := make(http.Header, 10)
+	for k, v := range out.header {
+		h[http.CanonicalHeaderKey(k)] = v
+	}
+	h["Etag"] = []string{etag}
+	h["Cache-Control"] = revalidateCache
+	h["X-Content-Type-Options"] = nosniff
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	addVary(h, "Accept-Encoding")
+	if enc != "" {
+		h["Content-Encoding"] = []string{enc}
+	}
+	modified, _ := http.ParseTime(h.Get("Last-Modified"))
+	rt.content = content{header: h, etag: etag, modified: modified}
+	rt.body = "r" + out.sum + enc
+	rt.checked, rt.until = checked, until
+	rt.labels = x.labelsFor(t)
+	age := int64(-1)
+	if !checked.IsZero() {
+		age = max(int64(x.s.now().Sub(checked)/time.Second), 0)
+	}
+	stale := false
+	for _, l := range layers {
+		stale = stale || l.stale
+	}
+	if x.tier == "none" {
+		x.tier = "store"
+	}
+	if stale {
+		x.tier = "stale"
+		x.s.metrics.stale.Inc()
+		x.w.Header()["Warning"] = []string{`110 larder "response is stale"`}
+	} else if current {
+		x.keep(rt, body)
+	}
+	x.serveBytes(&rt.content, body, age)
+}
+
+func addVary(h http.Header, field string) {
+	for _, v := range h["Vary"] {
+		if v == field {
+			return
+		}
+	}
+	if old := h["Vary"]; len(old) > 0 {
+		h["Vary"] = []string{old[0] + ", " + field}
+		return
+	}
+	h["Vary"] = []string{field}
+}
+
+// freshness is when the oldest layer was confirmed, and until when the answer
+// may be given without asking again.
+func (x *exchange) freshness(layers []layer) (checked, until time.Time) {
+	for _, l := range layers {
+		if l.listing.Row == nil {
+			continue
+		}
+		at := l.listing.Row.Checked
+		if checked.IsZero() || at.Before(checked) {
+			checked = at
+		}
+		if l.offline {
+			continue
+		}
+		if u := at.Add(l.conn.MetadataTTL); until.IsZero() || u.Before(until) {
+			until = u
+		}
+	}
+	return checked, until
+}
+
+// variantKey names everything a rendering depends on.
+func (x *exchange) variantKey(t formats.Target, layers []layer, gen uint64) string {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s\x00%s\x00%s\x00%s\x00%s\x00%s\x00%d\x00%d", x.format.ID(), t.Name.Canon, t.Doc, t.Version, t.Variant, x.rq.Base, gen, x.epoch)
+	for _, l := range layers {
+		fmt.Fprintf(&b, "\x00%s %v %v", l.conn.Name, l.offline, l.listing.Row != nil && l.listing.Row.Standing == catalog.Removed)
+	}
+	return b.String()
+}
+
+func renderView(l formats.Lister, v *formats.View, t formats.Target) (*rendered, error) {
+	var buf bytes.Buffer
+	h, err := l.Render(&buf, v, t)
+	if err != nil {
+		return nil, err
+	}
+	out := &rendered{header: h, identity: buf.Bytes()}
+	sum := sha256.Sum256(out.identity)
+	out.sum = hex.EncodeToString(sum[:])
+	if len(out.identity) >= minGzip {
+		var z bytes.Buffer
+		w, err := gzip.NewWriterLevel(&z, gzip.DefaultCompression)
+		if err != nil {
+			return nil, fmt.Errorf("pack document: %w", err)
+		}
+		if _, err := w.Write(out.identity); err != nil {
+			return nil, fmt.Errorf("pack document: %w", err)
+		}
+		if err := w.Close(); err != nil {
+			return nil, fmt.Errorf("pack document: %w", err)
+		}
+		if z.Len() < len(out.identity) {
+			out.packed = z.Bytes()
+		}
+	}
+	return out, nil
+}
+
+// mergeRule is the format's way of uniting several upstreams.
+func mergeRule(f formats.Format) formats.MergeRule {
+	if m, ok := f.(formats.Merger); ok {
+		return m.Merge()
+	}
+	return formats.FirstOwner
+}
+
+// layers makes sure that what is known of a name is fresh enough, and returns
+// the places that supply it. With FirstOwner that is one place: the pinned one,
+// else the first that has the name. An upstream that fails before the owner is
+// known is an error, never a reason to try the next: else whoever can disturb
+// the first registry decides what the name means.
+func (x *exchange) layers(t formats.Target) ([]layer, error) {
+	conns := x.connections()
+	if len(conns) == 0 {
+		return nil, x.noConnection()
+	}
+	if mergeRule(x.format) == formats.Union {
+		return x.unionLayers(t, conns)
+	}
+	pinned, isPinned, err := x.s.cfg.Catalog.Owner(x.repo, x.format.ID(), t.Name.Canon)
+	if err != nil {
+		return nil, err
+	}
+	held := true
+	for _, c := range conns {
+		if isPinned && catalog.ConnectionPlace(c.Name) != pinned {
+			continue
+		}
+		l, err := x.ensure(x.r.Context(), c, t, false)
+		switch {
+		case err == nil:
+			if !isPinned {
+				if err := x.s.cfg.Catalog.SetOwner(x.repo, x.format.ID(), t.Name.Canon, catalog.ConnectionPlace(c.Name)); err != nil {
+					return nil, err
+				}
+			}
+			x.conn = c.Name
+			return []layer{*l}, nil
+		case errors.Is(err, errAbsent):
+			held = held && x.isOffline(c)
+		default:
+			return nil, err
+		}
+	}
+	return nil, x.absence(t, held)
+}
+
+func (x *exchange) unionLayers(t formats.Target, conns []*catalog.Connection) ([]layer, error) {
+	type result struct {
+		l   *layer
+		err error
+	}
+	results := make([]chan result, len(conns))
+	for i, c := range conns {
+		results[i] = make(chan result, 1)
+		go func() {
+			l, err := x.ensure(x.r.Context(), c, t, false)
+			results[i] <- result{l, err}
+		}()
+	}
+	var out []layer
+	held := true
+	var failed error
+	for i, c := range conns {
+		r := <-results[i]
+		switch {
+		case r.err == nil:
+			out = append(out, *r.l)
+		case errors.Is(r.err, errAbsent):
+			held = held && x.isOffline(c)
+		case failed == nil:
+			failed = r.err
+		}
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	if len(out) == 0 {
+		return nil, x.absence(t, held)
+	}
+	x.conn = out[0].conn.Name
+	return out, nil
+}
+
+// reread loads the rows again after they changed.
+func (x *exchange) reread(t formats.Target, layers []layer) ([]layer, error) {
+	for i, l := range layers {
+		got, err := x.s.cfg.Catalog.Listing(x.listingKey(l.conn, t))
+		if err != nil {
+			return nil, err
+		}
+		layers[i].listing = got
+	}
+	return layers, nil
+}
+
+func (x *exchange) connections() []*catalog.Connection {
+	return x.site.Graph.Connections(x.repo, x.format.ID())
+}
+
+func (x *exchange) isOffline(c *catalog.Connection) bool { return x.site.Offline || c.Offline }
+
+func (x *exchange) noConnection() error {
+	return formats.Refuse(formats.NotFound, "repository %q has no upstream for %s packages", x.repo, x.format.ID())
+}
+
+// absence words why nothing is there.
+func (x *exchange) absence(t formats.Target, offline bool) error {
+	what := t.Name.Show()
+	if what == "" {
+		what = t.Doc
+	}
+	if t.Version != "" {
+		what += " " + t.Version
+	}
+	if t.File != "" {
+		what += " (" + t.File + ")"
+	}
+	if offline {
+		x.s.metrics.notHeld.Inc()
+		return formats.Refuse(formats.NotHeld, "%s is not held here and this node is offline", printable(what))
+	}
+	return formats.Refuse(formats.NotFound, "%s was not found upstream", printable(what))
+}
+
+func (x *exchange) listingKey(c *catalog.Connection, t formats.Target) catalog.ListingKey {
+	return catalog.ListingKey{Place: catalog.ConnectionPlace(c.Name), Format: x.format.ID(), Name: t.Name.Canon, Doc: t.Doc}
+}
+
+// ensure returns what one connection knows of a name, asking it where that is
+// due. errAbsent means that it has no such name.
+func (x *exchange) ensure(ctx context.Context, c *catalog.Connection, t formats.Target, force bool) (*layer, error) {
+	k := x.listingKey(c, t)
+	offline := x.isOffline(c)
+	if !offline {
+		state, err := x.s.fresh.ensure(ctx, refresh{conn: c, format: x.format, target: t, key: k, force: force})
+		if err != nil {
+			return nil, err
+		}
+		if state.filled {
+			x.tier = "fill"
+		}
+		got, err := x.s.cfg.Catalog.Listing(k)
+		if errors.Is(err, catalog.ErrNotFound) || err == nil && got.Row == nil {
+			return nil, errAbsent
+		}
+		if err != nil {
+			return nil, err
+		}
+		return &layer{conn: c, listing: got, stale: state.stale}, nil
+	}
+	got, err := x.s.cfg.Catalog.Listing(k)
+	if errors.Is(err, catalog.ErrNotFound) {
+		return nil, errAbsent
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &layer{conn: c, listing: got, offline: true}, nil
+}
+
+// view merges the layers and applies policy and the offline filter.
+func (x *exchange) view(t formats.Target, layers []layer) (*formats.View, error) {
+	v := &formats.View{Name: t.Name, Base: x.rq.Base, Offline: true}
+	taken := map[string]bool{}
+	filter := x.site.Rules.HasBlocks(x.format.ID())
+	closure, _ := x.format.(formats.Closure)
+	vanished := true
+	for _, l := range layers {
+		head := &formats.Head{}
+		removed := false
+		if l.listing.Row != nil {
+			head = &l.listing.Row.Head
+			removed = l.listing.Row.Standing == catalog.Removed
+		}
+		vanished = vanished && removed
+		v.Layers = append(v.Layers, formats.Layer{Place: l.conn.Name, Head: head})
+		v.Offline = v.Offline && l.offline
+		if head.Display != "" && v.Name.Display == "" && head.Display != v.Name.Canon {
+			v.Name.Display = head.Display
+		}
+		for _, ver := range l.listing.Versions {
+			if taken[ver.V] {
+				continue
+			}
+			// Online, only what upstream lists is listed. Offline, and when the
+			// whole name vanished upstream, what is held is.
+			if !l.offline && !removed && ver.State != formats.Live {
+				continue
+			}
+			taken[ver.V] = true
+			if l.offline || removed {
+				if closure != nil {
+					kept, ok := closure.Available(ver)
+					if !ok {
+						v.Missing++
+						continue
+					}
+					ver = kept
+				} else if len(ver.Held) == 0 {
+					v.Missing++
+					continue
+				}
+			}
+			if filter {
+				d := x.site.Rules.Decide(x.principal, policy.ReadFromRepository, policy.Resource{
+					Domain: x.s.cfg.Domain, Repository: x.repo, Format: x.format.ID(), Name: t.Name.Canon, Version: ver.V})
+				if d.Verdict != policy.Allow {
+					v.Hidden = append(v.Hidden, formats.Hidden{Version: ver, Reason: d.Reason})
+					continue
+				}
+			}
+			v.Versions = append(v.Versions, ver)
+		}
+	}
+	if len(v.Versions) > 0 {
+		return v, nil
+	}
+	switch {
+	case len(v.Hidden) > 0 && len(v.Hidden) >= v.Missing:
+		return nil, formats.Refuse(formats.Blocked, "every version of %s is blocked by policy: %s", t.Name.Show(), v.Hidden[0].Reason)
+	case v.Offline:
+		return nil, x.absence(t, true)
+	case vanished:
+		return nil, formats.Refuse(formats.NotFound, "%s was withdrawn upstream and none of its versions is held here", t.Name.Show())
+	}
+	return v, nil
+}
+
+func (x *exchange) labelsFor(t formats.Target) labels {
+	return labels{format: x.format.ID(), repo: x.repo, name: t.Name.Canon, version: t.Version, kind: t.Kind.String()}
+}

@@ -1,0 +1,190 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"sort"
+	"strings"
+
+	"larder/cache/catalog"
+	"larder/formats"
+	"larder/proxy/upstream"
+)
+
+// maxPass bounds the body of a request that is forwarded, and its answer.
+const maxPass = 16 << 20
+
+// passHeaders are the only request headers that are forwarded: nothing that
+// carries a credential or tells who asks.
+var passHeaders = []string{"Content-Type", "Content-Encoding", "Accept"}
+
+// pass forwards a request to the first connection and stores nothing.
+func (x *exchange) pass(t formats.Target) error {
+	var c *catalog.Connection
+	for _, one := range x.connections() {
+		if !x.isOffline(one) {
+			c = one
+			break
+		}
+	}
+	if c == nil {
+		if len(x.connections()) == 0 {
+			return x.noConnection()
+		}
+		return &formats.Refusal{Kind: formats.NotHeld, Message: "this is answered by the registry outside only, and this node is offline"}
+	}
+	resp, err := x.forward(c, t)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	x.tier, x.conn = "pass", c.Name
+	h := x.w.Header()
+	if ct := contentType(resp.Header); ct != "" {
+		h["Content-Type"] = []string{ct}
+	}
+	h["Cache-Control"] = []string{"no-store"}
+	h["X-Content-Type-Options"] = nosniff
+	x.status = resp.Status
+	x.w.WriteHeader(resp.Status)
+	n, err := io.Copy(x.w, &limitedBody{r: resp.Body, left: maxPass})
+	x.bytes += n
+	if err != nil {
+		x.cause, x.detail = err, "torn"
+		return http.ErrAbortHandler
+	}
+	return nil
+}
+
+func (x *exchange) forward(c *catalog.Connection, t formats.Target) (*upstream.Response, error) {
+	up, ok := x.format.(formats.Upstreamer)
+	if !ok {
+		return nil, formats.Refuse(formats.NotSupported, "format %s forwards nothing", x.format.ID())
+	}
+	fetch, err := up.Locate(x.r.Context(), c.Connection, t, nil, x.s.docs(c, x.format))
+	if err != nil {
+		return nil, x.s.upstreamRefusal(c, t, err)
+	}
+	rq := upstream.Request{Connection: c.Name, Method: fetch.Method, URL: fetch.URL, Header: fetch.Header.Clone(), NoRetry: true}
+	if rq.Method == "" {
+		rq.Method = x.r.Method
+	}
+	if rq.Header == nil {
+		rq.Header = http.Header{}
+	}
+	for _, k := range passHeaders {
+		if v := x.r.Header.Values(k); len(v) > 0 && rq.Header.Get(k) == "" {
+			rq.Header[k] = v
+		}
+	}
+	if rq.Method == http.MethodPost || rq.Method == http.MethodPut {
+		body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, maxPass))
+		if err != nil {
+			var big *http.MaxBytesError
+			if errors.As(err, &big) {
+				return nil, formats.Refuse(formats.TooLarge, "the request body is larger than 16 MiB")
+			}
+			return nil, formats.Refuse(formats.BadRequest, "the request body could not be read").Because(err)
+		}
+		rq.Body = bytes.NewReader(body)
+	}
+	resp, err := x.s.cfg.Upstream.Do(x.r.Context(), rq)
+	if err != nil {
+		return nil, x.s.upstreamRefusal(c, t, err)
+	}
+	return resp, nil
+}
+
+// search asks the registry outside; offline it answers from names held here.
+func (x *exchange) search(t formats.Target) error {
+	s, local := x.format.(formats.Searcher)
+	for _, c := range x.connections() {
+		if !x.isOffline(c) {
+			return x.pass(t)
+		}
+	}
+	if !local {
+		return formats.Refuse(formats.NotHeld, "search is answered by the registry outside only, and this node is offline")
+	}
+	if len(x.connections()) == 0 {
+		return x.noConnection()
+	}
+	text, from, size := s.Query(x.rq)
+	hits, total, err := x.searchHeld(strings.ToLower(text), from, size)
+	if err != nil {
+		return err
+	}
+	x.tier = "store"
+	x.reply(s.Results(x.rq, hits, total))
+	return nil
+}
+
+// maxSearch bounds how many names one search looks at.
+const maxSearch = 200_000
+
+func (x *exchange) searchHeld(text string, from, size int) ([]formats.SearchHit, int, error) {
+	type hit struct {
+		conn *catalog.Connection
+		name string
+		row  *catalog.HeadRow
+	}
+	var all []hit
+	seen := map[string]bool{}
+	looked := 0
+	for _, c := range x.connections() {
+		err := x.s.cfg.Catalog.Names(catalog.ConnectionPlace(c.Name), x.format.ID(), "", func(name string, row *catalog.HeadRow) bool {
+			looked++
+			if !seen[name] && strings.Contains(strings.ToLower(name), text) {
+				seen[name] = true
+				all = append(all, hit{c, name, row})
+			}
+			return looked < maxSearch
+		})
+		if err != nil {
+			return nil, 0, err
+		}
+	}
+	// Exact and prefix matches first, then by name.
+	rank := func(n string) int {
+		switch {
+		case n == text:
+			return 0
+		case strings.HasPrefix(n, text):
+			return 1
+		}
+		return 2
+	}
+	sort.SliceStable(all, func(i, j int) bool {
+		if a, b := rank(all[i].name), rank(all[j].name); a != b {
+			return a < b
+		}
+		return all[i].name < all[j].name
+	})
+	var out []formats.SearchHit
+	total := 0
+	for _, h := range all {
+		t := formats.Target{Kind: formats.KindListing, Name: formats.Name{Canon: h.name, Display: h.row.Head.Display}}
+		if ref := x.decide(t.Name, "", ""); ref != nil {
+			continue
+		}
+		l, err := x.ensure(x.r.Context(), h.conn, t, false)
+		if errors.Is(err, errAbsent) {
+			continue
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		v, err := x.view(t, []layer{*l})
+		if err != nil || len(v.Versions) == 0 {
+			continue // nothing of it can be installed from here
+		}
+		total++
+		if total <= from || len(out) >= size {
+			continue
+		}
+		out = append(out, formats.SearchHit{Name: v.Name, Head: v.Layers[0].Head, Version: v.Versions[len(v.Versions)-1]})
+	}
+	return out, total, nil
+}

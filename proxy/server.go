@@ -1,0 +1,331 @@
+// Package proxy owns one HTTP request from socket to response: request id,
+// principal, the one URL switch of the program, policy, the order of
+// read-through, rendering and the answer. It knows no format by name and dials
+// nothing itself: formats translate, proxy/upstream dials, cache fills.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"larder/cache"
+	"larder/cache/catalog"
+	"larder/cache/hot"
+	"larder/cache/store"
+	"larder/formats"
+	"larder/policy"
+	"larder/proxy/upstream"
+)
+
+// Limits bound what one request may cost.
+type Limits struct {
+	MetadataMax      int64         // bytes of one decoded upstream listing
+	ArtifactMax      int64         // bytes of one artifact; 0 none
+	RevalidateBudget time.Duration // how long a client waits for a stale document's revalidation
+	NegativeTTL      time.Duration // how long "no such package" is kept
+	RefreshTimeout   time.Duration // bound of one listing fetch, behind the clients' backs
+}
+
+// Site is what a reload may change; it is replaced as a whole.
+type Site struct {
+	Graph          *catalog.Graph
+	Rules          *policy.Rules
+	Offline        bool
+	ExternalURLs   []string       // without trailing slash; first is the default
+	TrustedProxies []netip.Prefix // whose Forwarded headers are believed
+}
+
+// Config wires a Server. All pointers are required unless noted.
+type Config struct {
+	Formats  []formats.Format
+	Domain   string
+	Owner    string // 12 digits
+	Store    *store.DB
+	Catalog  *catalog.Catalog
+	Cache    *cache.Cache
+	Upstream *upstream.Client
+	HotBytes int64 // memory for rendered documents and small bodies together
+	Limits   Limits
+	Logger   *slog.Logger
+	Access   io.Writer            // access log lines; nil is off
+	Metrics  *prometheus.Registry // nil: a private one
+	Now      func() time.Time     // nil: time.Now
+}
+
+// Server is the node's HTTP handler. It is safe for concurrent use; Close ends
+// its background work.
+type Server struct {
+	cfg     Config
+	formats map[string]formats.Format
+	log     *slog.Logger
+	now     func() time.Time
+	metrics *metrics
+	access  *accessLog
+
+	site  atomic.Pointer[Site]
+	epoch atomic.Uint64 // rises with every Reload; part of what a kept answer depends on
+
+	routes *hot.Cache[*route]    // raw request -> where its answer is
+	bodies *hot.Cache[[]byte]    // content identity -> bytes
+	render *group[*rendered]     // one rendering per variant
+	fresh  *refresher            // one revalidation per listing
+	absent *negatives            // names an upstream said it does not have
+	keys   sync.Pool             // *[]byte for express keys
+	reqSeq atomic.Uint64         // request ids
+	reqRun string                // random prefix of request ids
+	life   context.Context       // ends background work
+	stop   context.CancelFunc    //
+	work   sync.WaitGroup        // background work
+	health atomic.Pointer[drain] // non-nil while draining
+}
+
+type drain struct{}
+
+// New builds a Server around cfg; it does not listen.
+func New(cfg Config, site Site) (*Server, error) {
+	if cfg.Store == nil || cfg.Catalog == nil || cfg.Cache == nil || cfg.Upstream == nil {
+		return nil, errors.New("proxy needs a store, a catalog, a cache and an upstream client")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = prometheus.NewRegistry()
+	}
+	s := &Server{cfg: cfg, formats: map[string]formats.Format{}, log: cfg.Logger, now: cfg.Now,
+		render: newGroup[*rendered](), absent: newNegatives(cfg.Limits.NegativeTTL)}
+	for _, f := range cfg.Formats {
+		if s.formats[f.ID()] != nil {
+			return nil, fmt.Errorf("format %q stands twice", f.ID())
+		}
+		s.formats[f.ID()] = f
+	}
+	// A twentieth for the small route entries; the rest for bodies.
+	routeBytes := max(cfg.HotBytes/20, 1<<20)
+	var err error
+	if s.routes, err = hot.NewCache[*route](hot.Config{MaxBytes: routeBytes, MaxItem: 64 << 10}); err != nil {
+		return nil, fmt.Errorf("open route cache: %w", err)
+	}
+	bodyBytes := max(cfg.HotBytes-routeBytes, 1<<20)
+	if s.bodies, err = hot.NewCache[[]byte](hot.Config{MaxBytes: bodyBytes, MaxItem: max(bodyBytes/16, 256<<10)}); err != nil {
+		return nil, fmt.Errorf("open body cache: %w", err)
+	}
+	s.keys.New = func() any { b := make([]byte, 0, 512); return &b }
+	s.reqRun = randomID()
+	s.life, s.stop = context.WithCancel(context.Background())
+	s.fresh = newRefresher(s)
+	s.access = newAccessLog(cfg.Access)
+	s.metrics = newMetrics(cfg.Metrics, s)
+	s.Reload(site)
+	return s, nil
+}
+
+// Reload replaces what may change while running. Answers kept under the former
+// site are never served under the new one.
+func (s *Server) Reload(site Site) {
+	s.site.Store(&site)
+	s.epoch.Add(1)
+}
+
+// Site returns what is in force.
+func (s *Server) Site() *Site { return s.site.Load() }
+
+// Drain makes readyz answer 503 from now on, so that balancers look elsewhere
+// while open requests finish.
+func (s *Server) Drain() { s.health.Store(&drain{}) }
+
+// Close ends background revalidation and flushes the access log. Requests must
+// have ended.
+func (s *Server) Close() {
+	s.stop()
+	s.work.Wait()
+	s.access.close()
+	s.routes.Close()
+	s.bodies.Close()
+}
+
+// exchange is one request on its way.
+type exchange struct {
+	s     *Server
+	w     http.ResponseWriter
+	r     *http.Request
+	start time.Time
+	id    string
+	site  *Site
+	epoch uint64
+
+	principal policy.Principal
+	format    formats.Format
+	repo      string
+	rq        *formats.Request
+	target    formats.Target
+
+	// for the log and the metrics
+	status int
+	bytes  int64
+	tier   string
+	detail string // reason of a refusal
+	conn   string // the connection that answered
+	cause  error
+	key    []byte // express key, empty when the request cannot take that lane
+	gz     bool
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := &exchange{s: s, w: w, r: r, start: s.now(), site: s.site.Load(), epoch: s.epoch.Load(), tier: "none"}
+	s.metrics.inflight.Inc()
+	defer s.metrics.inflight.Dec()
+	defer x.finish()
+	defer func() {
+		// http.ErrAbortHandler is how a torn body ends; it goes on up.
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler {
+				x.detail = "aborted"
+				panic(p)
+			}
+			x.cause = fmt.Errorf("panic: %v", p)
+			s.metrics.panics.Inc()
+			s.log.Error("request panicked", "event", "panic", "request_id", x.requestID(), "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", stack())
+			if x.status == 0 {
+				x.refuse(&formats.Refusal{Kind: formats.Internal, Message: "larder failed to answer this request; its log has the cause"})
+				return
+			}
+			panic(http.ErrAbortHandler)
+		}
+	}()
+	if !x.authenticate() {
+		return
+	}
+	if x.express() {
+		return
+	}
+	x.dispatch()
+}
+
+func (x *exchange) requestID() string {
+	if x.id == "" {
+		x.id = x.s.reqRun + "-" + strconv.FormatUint(x.s.reqSeq.Add(1), 36)
+	}
+	return x.id
+}
+
+// dispatch is the only URL switch of the program.
+func (x *exchange) dispatch() {
+	ep, err := splitEndpoint(x.r.URL.EscapedPath())
+	if err != nil {
+		x.refuse(formats.AsRefusal(err))
+		return
+	}
+	switch {
+	case ep.format == "-":
+		x.own(ep)
+		return
+	case ep.format == "":
+		x.welcome()
+		return
+	}
+	f := x.s.formats[ep.format]
+	if f == nil {
+		x.refuse(formats.Refuse(formats.NotFound, "no format %q here; this node serves %s", printable(ep.format), x.s.formatList()))
+		return
+	}
+	x.format = f
+	rq, ref := x.request(ep)
+	x.rq = rq
+	if ref != nil {
+		x.refuse(ref)
+		return
+	}
+	if !x.site.Rules.MayRead(x.principal) {
+		x.challenge()
+		return
+	}
+	if _, ok := x.site.Graph.Repository(ep.repo); !ok || ep.domain != "" && ep.domain != x.s.cfg.Domain+"-"+x.s.cfg.Owner {
+		x.refuse(formats.Refuse(formats.NotFound, "no repository %q in this domain", printable(ep.repo)))
+		return
+	}
+	t, err := f.Route(rq)
+	if err != nil {
+		x.refuse(formats.AsRefusal(err))
+		return
+	}
+	x.target = t
+	if ref := x.decide(t.Name, t.Version, t.File); ref != nil {
+		x.refuse(ref)
+		return
+	}
+	if err := x.answer(t); err != nil {
+		if errors.Is(err, http.ErrAbortHandler) {
+			panic(http.ErrAbortHandler)
+		}
+		x.refuse(formats.AsRefusal(err))
+	}
+}
+
+// answer runs the target's kind.
+func (x *exchange) answer(t formats.Target) error {
+	if x.r.Method != http.MethodGet && x.r.Method != http.MethodHead && t.Kind != formats.KindPass && t.Kind != formats.KindLocal && t.Kind != formats.KindSearch {
+		return formats.Refuse(formats.Method, "%s is not supported on this path", x.r.Method)
+	}
+	switch t.Kind {
+	case formats.KindLocal:
+		x.tier = "local"
+		x.reply(t.Reply)
+		return nil
+	case formats.KindListing:
+		return x.listing(t)
+	case formats.KindAsset:
+		return x.asset(t)
+	case formats.KindSidecar:
+		return x.sidecar(t)
+	case formats.KindDocument:
+		return x.document(t)
+	case formats.KindPass:
+		return x.pass(t)
+	case formats.KindSearch:
+		return x.search(t)
+	}
+	return fmt.Errorf("target kind %d is not answered", t.Kind)
+}
+
+// decide asks policy about a coordinate.
+func (x *exchange) decide(n formats.Name, version, file string) *formats.Refusal {
+	d := x.site.Rules.Decide(x.principal, policy.ReadFromRepository, policy.Resource{
+		Domain: x.s.cfg.Domain, Repository: x.repo, Format: x.format.ID(), Name: n.Canon, Version: version, File: file,
+	})
+	if d.Verdict == policy.Allow {
+		return nil
+	}
+	what := n.Show()
+	if version != "" {
+		what += " " + version
+	}
+	x.s.metrics.blocked.Inc()
+	return formats.Refuse(formats.Blocked, "%s is blocked by policy (%s): %s", what, d.Rule, d.Reason)
+}
+
+func (s *Server) formatList() string {
+	out := ""
+	for _, f := range s.cfg.Formats {
+		if out != "" {
+			out += ", "
+		}
+		out += f.ID()
+	}
+	return out
+}
