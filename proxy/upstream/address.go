@@ -17,18 +17,13 @@ func notPublic() []netip.Prefix {
 		"169.254.0.0/16",  // link-local; cloud metadata services
 		"172.16.0.0/12",   // private
 		"192.0.0.0/24",    // protocol assignments
-		"192.0.2.0/24",    // documentation
 		"192.88.99.0/24",  // 6to4 relay, withdrawn
 		"192.168.0.0/16",  // private
 		"198.18.0.0/15",   // benchmarks
-		"198.51.100.0/24", // documentation
-		"203.0.113.0/24",  // documentation
 		"224.0.0.0/4",     // multicast
 		"240.0.0.0/4",     // reserved, broadcast
 		"2001::/23",       // protocol assignments, Teredo
-		"2001:db8::/32",   // documentation
 		"2002::/16",       // 6to4: carries any IPv4 address
-		"3fff::/20",       // documentation
 	)
 }
 
