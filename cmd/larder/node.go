@@ -1,11 +1,16 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -209,4 +214,67 @@ func newLogger(cfg *Config, std stdio) (*slog.Logger, *slog.LevelVar, error) {
 		return slog.New(slog.NewJSONHandler(std.err, opts)), level, nil
 	}
 	return nil, nil, errors.New("log.format: want text or json")
+}
+
+// refreshTimeout bounds one fetch of a listing behind the clients' backs.
+const refreshTimeout = 2 * time.Minute
+
+// publicURL is a registry's base as a format may see it: without credentials,
+// with a trailing slash.
+func publicURL(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return raw
+	}
+	u.User = nil
+	s := u.String()
+	if !strings.HasSuffix(s, "/") {
+		s += "/"
+	}
+	return s
+}
+
+func trimmed(urls []string) []string {
+	var out []string
+	for _, u := range urls {
+		out = append(out, strings.TrimRight(u, "/"))
+	}
+	return out
+}
+
+// hosts are the further hosts of a connection; a checksum database that is
+// configured beside a Go proxy is one of them.
+func (c Connection) hosts() []string {
+	if c.SumdbURL == "" || slices.Contains(c.Hosts, "*") {
+		return c.Hosts
+	}
+	u, err := url.Parse(c.SumdbURL)
+	if err != nil {
+		return c.Hosts
+	}
+	return append(slices.Clone(c.Hosts), u.Host)
+}
+
+// logStoreEvent words what the store did by itself.
+func logStoreEvent(log *slog.Logger, e store.Event) {
+	attrs := []any{"event", "store_" + strings.ReplaceAll(e.Kind.String(), "-", "_"), "bytes", e.Bytes}
+	if e.Sum != (store.Sum{}) {
+		attrs = append(attrs, "sha256", e.Sum.String())
+	}
+	if e.Detail != "" {
+		attrs = append(attrs, "detail", e.Detail)
+	}
+	if e.Err != nil {
+		attrs = append(attrs, "error", e.Err)
+	}
+	level := slog.LevelInfo
+	switch e.Kind {
+	case store.EventEvicted, store.EventOrphan:
+		level = slog.LevelDebug
+	case store.EventCorrupt, store.EventDropped, store.EventError:
+		level = slog.LevelError
+	case store.EventFull, store.EventNoSpace:
+		level = slog.LevelWarn
+	}
+	log.Log(context.Background(), level, "store", attrs...)
 }
