@@ -4,7 +4,6 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"time"
 
@@ -35,6 +34,7 @@ type Config struct {
 	Limits     LimitsConfig   `toml:"limits"`
 	Access     AccessConfig   `toml:"access"`
 	Log        LogConfig      `toml:"log"`
+	Upstream   UpstreamConfig `toml:"upstream"`
 	Block      []policy.Block `toml:"block"`
 	Connection []Connection   `toml:"connection"`
 	Repository []Repository   `toml:"repository"`
@@ -77,40 +77,12 @@ type LogConfig struct {
 	Access string `toml:"access"` // stderr, off, or a file to append to
 }
 
-// Connection is an external connection: a registry outside.
-type Connection struct {
-	Name        string   `toml:"name"`
-	Format      string   `toml:"format"`
-	URL         string   `toml:"url"`
-	MetadataTTL Duration `toml:"metadata_ttl"` // how long a document is served without asking again
-	Offline     bool     `toml:"offline"`      // never dial this one
-
-	Username     string            `toml:"username"`
-	Password     string            `toml:"password"`
-	PasswordFile string            `toml:"password_file"`
-	PasswordEnv  string            `toml:"password_env"`
-	Token        string            `toml:"token"`
-	TokenFile    string            `toml:"token_file"`
-	TokenEnv     string            `toml:"token_env"`
-	Header       map[string]string `toml:"header"`
-
-	// Hosts are further hosts that redirects and metadata may name. "*" is any
-	// public host; an empty list is none but the registry's own.
-	Hosts      []string `toml:"hosts"`
-	Proxy      string   `toml:"proxy"` // egress proxy; "": environment, "none": direct
-	CAFile     string   `toml:"ca_file"`
-	ClientCert string   `toml:"client_cert"`
-	ClientKey  string   `toml:"client_key"`
-
-	ConnectTimeout Duration `toml:"connect_timeout"`
-	HeaderTimeout  Duration `toml:"header_timeout"`
-	IdleTimeout    Duration `toml:"idle_timeout"`
-	MaxConcurrent  int      `toml:"max_concurrent"`
-	Retries        int      `toml:"retries"`
-
-	Sumdb    string `toml:"sumdb"`     // go only
-	SumdbURL string `toml:"sumdb_url"` // go only
-	NoSumdb  string `toml:"nosumdb"`   // go only
+// UpstreamConfig holds what all connections share unless they say otherwise.
+type UpstreamConfig struct {
+	Proxy     string   `toml:"proxy"`      // egress proxy; "": environment, "none": direct
+	CAFile    string   `toml:"ca_file"`    // PEM file, trusted besides the system's
+	UserAgent string   `toml:"user_agent"` // "": larder and its version
+	Internal  []string `toml:"internal"`   // networks of this site that look public
 }
 
 // Repository is a named place in the domain: it fronts one connection, or
@@ -153,19 +125,6 @@ func DefaultConfig() *Config {
 	}
 }
 
-// defaultConnection holds the default of every key of a [[connection]].
-func defaultConnection() Connection {
-	return Connection{
-		MetadataTTL:    Duration{5 * time.Minute},
-		Hosts:          []string{"*"},
-		ConnectTimeout: Duration{5 * time.Second},
-		HeaderTimeout:  Duration{30 * time.Second},
-		IdleTimeout:    Duration{60 * time.Second},
-		MaxConcurrent:  32,
-		Retries:        2,
-	}
-}
-
 // StoreDir is where the store lives inside the data directory.
 func (c *Config) StoreDir() string { return storeDir(c.Data) }
 
@@ -196,22 +155,6 @@ func (c *Config) Proxies() []netip.Prefix {
 	return out
 }
 
-// Options are the format's own settings for formats.Connection.
-func (c Connection) Options() map[string]string {
-	out := map[string]string{}
-	for key, field := range c.formatKeys() {
-		if *field != "" {
-			out[key] = *field
-		}
-	}
-	return out
-}
-
-// formatKeys maps the keys that only one format has to their fields.
-func (c *Connection) formatKeys() map[string]*string {
-	return map[string]*string{"sumdb": &c.Sumdb, "sumdb_url": &c.SumdbURL, "nosumdb": &c.NoSumdb}
-}
-
 // parseNetwork accepts a CIDR prefix or one address.
 func parseNetwork(s string) (netip.Prefix, error) {
 	if addr, err := netip.ParseAddr(s); err == nil {
@@ -229,19 +172,4 @@ func isLoopback(listen string) bool {
 	}
 	addr, err := netip.ParseAddr(host)
 	return err == nil && addr.IsLoopback() || strings.EqualFold(host, "localhost")
-}
-
-// fillDefaults gives each connection the default of every key that doc does
-// not have.
-func fillDefaults(conns []Connection, doc *document) {
-	def := reflect.ValueOf(defaultConnection())
-	for i := range conns {
-		v := reflect.ValueOf(&conns[i]).Elem()
-		for f := range v.NumField() {
-			key := v.Type().Field(f).Tag.Get("toml")
-			if !doc.has(at("connection", i, key)) {
-				v.Field(f).Set(def.Field(f))
-			}
-		}
-	}
 }

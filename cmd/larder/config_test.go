@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -31,17 +32,9 @@ func TestExampleConfigIsTheDefault(t *testing.T) {
 		t.Error("the example as it stands must leave the registries to discovery")
 	}
 	got.doc = nil
-	want := DefaultConfig()
-	for _, c := range []*Config{got, want} { // [] and nothing are the same list
-		if len(c.ExternalURL) == 0 {
-			c.ExternalURL = nil
-		}
-		if len(c.TrustedProxies) == 0 {
-			c.TrustedProxies = nil
-		}
-	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("config.example.toml decodes to\n%+v\nthe default is\n%+v", got, want)
+	// As text, an empty list is the same as none.
+	if got, want := fmt.Sprintf("%+v", *got), fmt.Sprintf("%+v", *DefaultConfig()); got != want {
+		t.Errorf("config.example.toml decodes to\n%s\nthe default is\n%s", got, want)
 	}
 }
 
@@ -72,9 +65,9 @@ func TestExampleConfigHasEveryKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := defaultConnection()
-	want.Name, want.Format, want.URL, want.Header = "public:npm", "npm", "https://registry.example/", map[string]string{}
-	if !reflect.DeepEqual(cfg.Connection[0], want) {
-		t.Errorf("the example's connection is\n%+v\nthe default is\n%+v", cfg.Connection[0], want)
+	want.Name, want.Format, want.URL = "public:npm", "npm", "https://registry.example/"
+	if got, want := fmt.Sprintf("%+v", cfg.Connection[0]), fmt.Sprintf("%+v", want); got != want {
+		t.Errorf("the example's connection is\n%s\nthe default is\n%s", got, want)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/url"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -137,23 +136,6 @@ func (c *Config) dropFound() {
 		return r.found
 	})
 	c.Connection = slices.DeleteFunc(c.Connection, func(x Connection) bool { return gone[x.Name] })
-}
-
-// connectionOf turns a registry that a client uses into a connection. User
-// information in the URL becomes a credential bound to the registry.
-func connectionOf(format string, reg formats.Registry) Connection {
-	conn := defaultConnection()
-	conn.Name, conn.Format, conn.URL = reg.Name, format, reg.URL
-	if u, err := url.Parse(reg.URL); err == nil && u.User != nil {
-		conn.Username = u.User.Username()
-		conn.Password, _ = u.User.Password()
-		u.User = nil
-		conn.URL = u.String()
-	}
-	for key, field := range conn.formatKeys() {
-		*field = reg.Options[key]
-	}
-	return conn
 }
 
 // free returns name, or name with the first number that nobody has.

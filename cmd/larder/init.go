@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
+	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -133,9 +136,29 @@ func writeConnection(b *strings.Builder, conn Connection) {
 	if conn.Token != "" {
 		fmt.Fprintf(b, "token_env = %s\n", quote(secretEnv(conn.Name, "TOKEN")))
 	}
-	for _, key := range []string{"sumdb", "sumdb_url", "nosumdb"} {
-		if v := *conn.formatKeys()[key]; v != "" {
-			fmt.Fprintf(b, "%s = %s\n", key, quote(v))
+	if len(conn.Header) > 0 {
+		b.WriteString("header_env = {")
+		for i, name := range slices.Sorted(maps.Keys(conn.Header)) {
+			if i > 0 {
+				b.WriteString(",")
+			}
+			fmt.Fprintf(b, " %s = %s", quote(name), quote(secretEnv(conn.Name, name)))
+		}
+		b.WriteString(" }\n")
+	}
+	if u, err := url.Parse(conn.Proxy); err == nil && u.User != nil {
+		b.WriteString("# Its egress proxy needs a credential: set HTTPS_PROXY in the node's environment.\n")
+		conn.Proxy = ""
+	}
+	plain := []struct{ key, value string }{
+		{"proxy", conn.Proxy}, {"ca_file", conn.CAFile}, {"client_cert", conn.ClientCert}, {"client_key", conn.ClientKey},
+	}
+	for _, k := range conn.formatKeys() {
+		plain = append(plain, struct{ key, value string }{k.key, *k.value})
+	}
+	for _, k := range plain {
+		if k.value != "" {
+			fmt.Fprintf(b, "%s = %s\n", k.key, quote(k.value))
 		}
 	}
 }
@@ -153,6 +176,9 @@ func secretNotes(found []Found) []string {
 		if conn.Token != "" {
 			notes = append(notes, fmt.Sprintf(form, conn.Name, secretEnv(conn.Name, "TOKEN")))
 		}
+		for _, name := range slices.Sorted(maps.Keys(conn.Header)) {
+			notes = append(notes, fmt.Sprintf(form, conn.Name, secretEnv(conn.Name, name)))
+		}
 	}
 	return notes
 }
@@ -165,8 +191,8 @@ func secretEnv(conn, kind string) string {
 			return r
 		}
 		return '_'
-	}, conn)
-	return "LARDER_" + strings.ToUpper(name) + "_" + kind
+	}, conn+"_"+kind)
+	return "LARDER_" + strings.ToUpper(name)
 }
 
 // writeComment writes config lines that a person may uncomment.

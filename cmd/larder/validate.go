@@ -51,6 +51,7 @@ func (c *Config) check(faults *ConfigError) {
 	c.checkAccess(faults)
 	c.checkLog(faults)
 	c.checkBlocks(faults)
+	c.checkUpstream(faults)
 	for i := range c.Connection {
 		c.checkConnection(faults, i)
 	}
@@ -164,8 +165,8 @@ func (c *Config) checkConnection(faults *ConfigError, i int) {
 	}
 	if conn.Name == "" {
 		fault("name", "name is missing")
-	} else if !isName(conn.Name, ":._-") {
-		fault("name", "a name has 2 to 100 letters, digits and :._- and starts with a letter or digit")
+	} else if !isName(conn.Name, ":._-@") {
+		fault("name", "a name has 2 to 100 letters, digits and :._-@ and starts with a letter or digit")
 	}
 	for j := range i {
 		if strings.EqualFold(c.Connection[j].Name, conn.Name) && conn.Name != "" {
@@ -183,31 +184,60 @@ func (c *Config) checkConnection(faults *ConfigError, i int) {
 	if (conn.ClientCert == "") != (conn.ClientKey == "") {
 		fault("client_cert", "client_cert and client_key go together")
 	}
-	if conn.Proxy != "" && conn.Proxy != "none" {
-		if u, err := url.Parse(conn.Proxy); err != nil || u.Host == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
-			fault("proxy", `proxy %q: want "http://HOST:PORT", "none", or nothing for the environment's`, redactURL(conn.Proxy))
-		}
-	}
-	for key, d := range map[string]Duration{"connect_timeout": conn.ConnectTimeout, "header_timeout": conn.HeaderTimeout, "idle_timeout": conn.IdleTimeout} {
-		if d.Duration <= 0 {
-			fault(key, "%s must be more than 0", key)
-		}
-	}
-	if conn.MaxConcurrent < 1 {
-		fault("max_concurrent", "max_concurrent must be 1 or more")
-	}
-	if conn.Retries < 0 || conn.Retries > 20 {
-		fault("retries", "retries must be from 0 to 20")
-	}
-	for key, field := range conn.formatKeys() {
-		if *field != "" && conn.Format != "go" {
-			fault(key, `%s is a setting of format "go" only`, key)
+	checkProxy(fault, "proxy", conn.Proxy)
+	c.checkConnectionNumbers(fault, conn)
+	for _, k := range conn.formatKeys() {
+		if *k.value != "" && conn.Format != k.format {
+			fault(k.key, "%s is a setting of format %q only", k.key, k.format)
 		}
 	}
 	if conn.SumdbURL != "" {
 		if err := checkURL(conn.SumdbURL); err != nil {
 			fault("sumdb_url", "sumdb_url %q: %s", redactURL(conn.SumdbURL), err)
 		}
+	}
+}
+
+// checkConnectionNumbers checks times and counts of one connection.
+func (c *Config) checkConnectionNumbers(fault reportFunc, conn *Connection) {
+	for key, d := range map[string]Duration{"connect_timeout": conn.ConnectTimeout, "header_timeout": conn.HeaderTimeout,
+		"idle_timeout": conn.IdleTimeout, "max_wait": conn.MaxWait, "breaker_pause": conn.BreakerPause} {
+		if d.Duration <= 0 {
+			fault(key, "%s must be more than 0", key)
+		}
+	}
+	for _, n := range []struct {
+		key             string
+		value, min, max int
+	}{{"max_concurrent", conn.MaxConcurrent, 1, 10_000}, {"retries", conn.Retries, 0, 20}, {"breaker_failures", conn.BreakerFailures, 0, 1000}} {
+		if n.value < n.min || n.value > n.max {
+			fault(n.key, "%s must be from %d to %d", n.key, n.min, n.max)
+		}
+	}
+}
+
+// checkProxy checks the address of an egress proxy.
+func checkProxy(fault reportFunc, key, proxy string) {
+	if proxy == "" || proxy == "none" {
+		return
+	}
+	u, err := url.Parse(proxy)
+	if err != nil || u.Host == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
+		fault(key, `proxy %q: want "http://HOST:PORT", "none", or nothing for the environment's`, redactURL(proxy))
+	}
+}
+
+// checkUpstream checks what all connections share.
+func (c *Config) checkUpstream(faults *ConfigError) {
+	fault := c.reporter(faults)
+	checkProxy(fault, "upstream.proxy", c.Upstream.Proxy)
+	for _, p := range c.Upstream.Internal {
+		if _, err := parseNetwork(p); err != nil {
+			fault("upstream.internal", `upstream.internal: %q is not a network such as "2001:db8::/32"`, p)
+		}
+	}
+	if strings.ContainsAny(c.Upstream.UserAgent, "\r\n\x00") {
+		fault("upstream.user_agent", "upstream.user_agent holds a line break")
 	}
 }
 
@@ -227,9 +257,16 @@ func (c *Config) checkCredentials(fault reportFunc, conn *Connection) {
 	if len(tokens) > 0 && (conn.Username != "" || len(passwords) > 0) {
 		fault(tokens[0], "give a token, or a username and password, not both")
 	}
-	for name := range conn.Header {
-		if strings.ContainsAny(name, " :\t\r\n") || name == "" || strings.ContainsAny(conn.Header[name], "\r\n\x00") {
-			fault("header", "header %q is not a legal header field", name)
+	fields := map[string]bool{}
+	for key, header := range map[string]map[string]string{"header": conn.Header, "header_file": conn.HeaderFile, "header_env": conn.HeaderEnv} {
+		for name, value := range header {
+			if strings.ContainsAny(name, " :\t\r\n") || name == "" || strings.ContainsAny(value, "\r\n\x00") {
+				fault(key, "header %q is not a legal header field", name)
+			}
+			if fields[strings.ToLower(name)] {
+				fault(key, "header %q is given twice", name)
+			}
+			fields[strings.ToLower(name)] = true
 		}
 	}
 }
