@@ -18,10 +18,14 @@ func (f *Format) Locate(_ context.Context, c formats.Connection, t formats.Targe
 	case formats.KindListing:
 		return formats.Fetch{URL: c.URL + t.Name.Canon + "/", Header: http.Header{"Accept": {acceptPage}}}, nil
 	case formats.KindAsset:
-		if a == nil || a.URL == "" {
+		if a == nil {
 			return formats.Fetch{}, formats.Refuse(formats.NotFound, "the index does not list %s for %s", t.File, t.Name.Canon)
 		}
-		return formats.Fetch{URL: a.URL, Header: http.Header{"Accept": {"*/*"}}}, nil
+		u, err := resolve(nil, a.URL)
+		if err != nil {
+			return formats.Fetch{}, formats.Refuse(formats.Upstream, "the index gives no usable address for %s", t.File).Because(err)
+		}
+		return formats.Fetch{URL: u.String(), Header: http.Header{"Accept": {"*/*"}}}, nil
 	}
 	return formats.Fetch{}, formats.Refuse(formats.NotFound, "the index has no such document")
 }

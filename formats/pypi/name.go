@@ -2,6 +2,7 @@ package pypi
 
 import (
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -57,7 +58,7 @@ func cleanSegment(s string) bool {
 		return false
 	}
 	for _, r := range s {
-		if r < 0x20 || r == 0x7f || r == '/' || r == '\\' || r == '\u2028' || r == '\u2029' || (r >= 0x80 && r < 0xa0) {
+		if r == '/' || r == '\\' || r == utf8.RuneError || !unicode.IsPrint(r) {
 			return false
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"larder/formats"
 )
@@ -22,9 +24,10 @@ func (f *Format) Refuse(rq *formats.Request, r *formats.Refusal) *formats.Reply 
 		status = http.StatusNotFound
 	}
 	reply := &formats.Reply{Status: status, Header: http.Header{"X-Content-Type-Options": {"nosniff"}, "Vary": {"Accept"}}}
+	message := printable(r.Message)
 	switch bodyVariant(rq) {
 	case variantJSON:
-		body, err := json.Marshal(map[string]string{"message": r.Message, "code": r.Kind.String()})
+		body, err := json.Marshal(map[string]string{"message": message, "code": r.Kind.String()})
 		if err != nil {
 			body = []byte(`{}`)
 		}
@@ -32,10 +35,10 @@ func (f *Format) Refuse(rq *formats.Request, r *formats.Refusal) *formats.Reply 
 		reply.Header.Set("Content-Type", "application/json")
 	case variantHTML:
 		reply.Body = fmt.Appendf(nil, "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>%d %s</title></head>\n<body><p>%s</p></body>\n</html>\n",
-			status, html.EscapeString(http.StatusText(status)), html.EscapeString(r.Message))
+			status, html.EscapeString(http.StatusText(status)), html.EscapeString(message))
 		reply.Header.Set("Content-Type", "text/html; charset=utf-8")
 	default:
-		reply.Body = []byte(r.Message + "\n")
+		reply.Body = []byte(message + "\n")
 		reply.Header.Set("Content-Type", "text/plain; charset=utf-8")
 	}
 	if r.RetryAfter > 0 {
@@ -46,9 +49,25 @@ func (f *Format) Refuse(rq *formats.Request, r *formats.Refusal) *formats.Reply 
 		reply.Header.Set("Allow", "GET, HEAD")
 	case formats.Unauthorized:
 		// uv and pip without a user name in the URL wait for this.
-		reply.Header.Set("WWW-Authenticate", "Basic realm="+strconv.Quote(rq.Repo))
+		reply.Header.Set("WWW-Authenticate", "Basic realm="+strconv.QuoteToASCII(rq.Repo))
 	}
 	return reply
+}
+
+// maxMessage bounds what is echoed to a client, in bytes.
+const maxMessage = 2 << 10
+
+// printable keeps foreign text in a message from acting on a terminal.
+func printable(s string) string {
+	if len(s) > maxMessage {
+		s = s[:maxMessage]
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) && r != utf8.RuneError {
+			return r
+		}
+		return ' '
+	}, s)
 }
 
 func isFilePath(rq *formats.Request) bool {
