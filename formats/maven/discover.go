@@ -121,7 +121,7 @@ func (d *discovery) settings() *settings {
 	// larder itself as a mirror is not an upstream of larder.
 	var kept []mirror
 	for _, mi := range s.Mirrors {
-		if mi.ID != mirrorID {
+		if u, err := parseURL(mi.URL); mi.ID != mirrorID && (err != nil || !isLarder(u)) {
 			kept = append(kept, mi)
 		}
 	}
@@ -234,7 +234,7 @@ func (d *discovery) add(out *formats.Finding, s *settings, r repository, where s
 		source = "mirror " + mi.ID + " in " + mi.file
 	}
 	u, err := parseURL(r.URL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || r.Layout == "legacy" || d.isLarder(u) {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || r.Layout == "legacy" || isLarder(u) {
 		return
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/") + "/"
@@ -273,8 +273,8 @@ func (d *discovery) add(out *formats.Finding, s *settings, r repository, where s
 	d.note(&d.where, source)
 }
 
-// isLarder recognises a larder on this machine.
-func (d *discovery) isLarder(u *url.URL) bool {
+// isLarder recognises a larder on this machine at its usual port.
+func isLarder(u *url.URL) bool {
 	return isLoopback(u.Hostname()) && strings.HasPrefix(u.Path, "/maven/") && u.Port() == "5273"
 }
 

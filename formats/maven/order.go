@@ -67,8 +67,11 @@ func (a ordered) compare(b ordered) int {
 	return cmp.Or(cmp.Compare(len(a.v), len(b.v)), strings.Compare(a.v, b.v))
 }
 
-// sortVersions sorts in place, oldest first, and drops repetitions.
+// sortVersions sorts in place, oldest first, and drops repetitions. Maven's
+// order is not transitive for every odd version, so the texts are sorted first:
+// the result then depends on the set alone.
 func sortVersions(vs []string) []string {
+	slices.Sort(vs)
 	keyed := make([]ordered, len(vs))
 	for i, v := range vs {
 		keyed[i] = order(v)

@@ -78,8 +78,8 @@ func (f *Format) Route(rq *formats.Request) (formats.Target, error) {
 		return documentTarget(segs, formats.Target{}, alg), nil
 	case base == metadataFile:
 		return routeMetadata(dirs, alg)
-	case strings.HasPrefix(base, metadataFile+".") && len(dirs) > 0:
-		return formats.Target{}, formats.Refuse(formats.NotFound, "%s is made here from all upstreams and carries no %s", metadataFile, strings.TrimPrefix(base, metadataFile+"."))
+	case strings.HasPrefix(base, metadataFile+"."):
+		return formats.Target{}, formats.Refuse(formats.NotFound, "%s is made here from all upstreams: it has checksum files and no other company", metadataFile)
 	case len(dirs) < 3:
 		return formats.Target{}, formats.Refuse(formats.NotFound, "not a path of the Maven repository layout: want group/artifact/version/file")
 	}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"larder/formats"
 )
@@ -14,17 +15,17 @@ import (
 // Refuse answers with problem details (RFC 9457), which Maven Resolver 2 prints;
 // older clients show only the status line. A browser gets plain text.
 func (f *Format) Refuse(rq *formats.Request, r *formats.Refusal) *formats.Reply {
-	code := r.Code()
+	code, message := r.Code(), printable(r.Message)
 	var reply *formats.Reply
 	if wantsText(rq.Header) {
-		reply = formats.TextReply(code, r.Message)
+		reply = formats.TextReply(code, message)
 	} else {
 		body, err := json.Marshal(struct {
 			Type   string `json:"type"`
 			Title  string `json:"title"`
 			Status int    `json:"status"`
 			Detail string `json:"detail"`
-		}{"about:blank", http.StatusText(code), code, r.Message})
+		}{"about:blank", http.StatusText(code), code, message})
 		if err != nil {
 			body = fmt.Appendf(nil, `{"status":%d}`, code)
 		}
@@ -39,6 +40,25 @@ func (f *Format) Refuse(rq *formats.Request, r *formats.Refusal) *formats.Reply 
 		reply.Header.Set("Allow", "GET, HEAD")
 	}
 	return reply
+}
+
+// printable makes a message safe for a terminal: one line, bounded, without
+// control or invisible formatting characters.
+func printable(s string) string {
+	const limit = 1000
+	s = strings.Map(func(c rune) rune {
+		switch {
+		case unicode.IsSpace(c):
+			return ' '
+		case c == unicode.ReplacementChar || !unicode.IsPrint(c):
+			return -1
+		}
+		return c
+	}, s)
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit], "") + " ..."
+	}
+	return s
 }
 
 // wantsText reports whether the client names text but not JSON.
