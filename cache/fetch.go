@@ -26,6 +26,7 @@ type attempt struct {
 	cancel context.CancelCauseFunc
 	idle   *time.Timer
 	limit  time.Duration
+	closed bool
 }
 
 func (a *attempt) read(p []byte) (int, error) {
@@ -43,6 +44,10 @@ func (a *attempt) Read(p []byte) (int, error) { return a.read(p) }
 
 // close may be called more than once.
 func (a *attempt) close() {
+	if a.closed {
+		return
+	}
+	a.closed = true
 	a.idle.Stop()
 	a.cancel(nil)
 	_ = a.part.Body.Close() // nothing of it is wanted any more
