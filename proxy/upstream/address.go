@@ -7,23 +7,25 @@ import (
 
 // notPublic lists address blocks that no registry on the public network has
 // (IANA special-purpose registries for IPv4 and IPv6). IPv6 is handled the
-// other way round first: only 2000::/3 and NAT64 can be public at all.
+// other way round first: only 2000::/3 and NAT64 can be public at all. The
+// documentation blocks are not here: nothing inside a site has their addresses,
+// and test networks give them to stand-ins for registries.
 func notPublic() []netip.Prefix {
 	return prefixes(
-		"0.0.0.0/8",       // this network
-		"10.0.0.0/8",      // private
-		"100.64.0.0/10",   // carrier-grade NAT
-		"127.0.0.0/8",     // loopback
-		"169.254.0.0/16",  // link-local; cloud metadata services
-		"172.16.0.0/12",   // private
-		"192.0.0.0/24",    // protocol assignments
-		"192.88.99.0/24",  // 6to4 relay, withdrawn
-		"192.168.0.0/16",  // private
-		"198.18.0.0/15",   // benchmarks
-		"224.0.0.0/4",     // multicast
-		"240.0.0.0/4",     // reserved, broadcast
-		"2001::/23",       // protocol assignments, Teredo
-		"2002::/16",       // 6to4: carries any IPv4 address
+		"0.0.0.0/8",      // this network
+		"10.0.0.0/8",     // private
+		"100.64.0.0/10",  // carrier-grade NAT
+		"127.0.0.0/8",    // loopback
+		"169.254.0.0/16", // link-local; cloud metadata services
+		"172.16.0.0/12",  // private
+		"192.0.0.0/24",   // protocol assignments
+		"192.88.99.0/24", // 6to4 relay, withdrawn
+		"192.168.0.0/16", // private
+		"198.18.0.0/15",  // benchmarks
+		"224.0.0.0/4",    // multicast
+		"240.0.0.0/4",    // reserved, broadcast
+		"2001::/23",      // protocol assignments, Teredo
+		"2002::/16",      // 6to4: carries any IPv4 address
 	)
 }
 

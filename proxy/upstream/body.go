@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -44,7 +45,7 @@ func (x *exchange) respond(a *answer) (*Response, error) {
 			return bad("partial content %q is not the range asked for", clip(h.Get("Content-Range"), 60))
 		}
 	}
-	b := &body{x: x, a: a, raw: a.Body, size: a.ContentLength, max: x.rq.MaxBytes}
+	b := &body{x: x, a: a, raw: a.Body, max: x.rq.MaxBytes}
 	out := &Response{Status: a.StatusCode, Header: h, Body: b, ContentLength: a.ContentLength, URL: x.shown()}
 	if !x.rq.bulk() {
 		if b.max == 0 {
@@ -108,9 +109,8 @@ type body struct {
 	timer *time.Timer
 	coded bool
 	zip   *gzip.Reader
-	size  int64 // as announced; -1 unknown
-	max   int64 // of what Read gives; 0 none
-	wire  int64 // bytes read from the network
+	max   int64        // of what Read gives; 0 none
+	wire  atomic.Int64 // bytes read from the network; Close reads it too
 	given int64
 	end   error // what Read says from now on
 
@@ -125,7 +125,7 @@ func (n network) Read(p []byte) (int, error) {
 	b.timer.Reset(b.x.l.cfg.IdleTimeout)
 	k, err := b.raw.Read(p)
 	b.timer.Stop()
-	b.wire += int64(k)
+	b.wire.Add(int64(k))
 	return k, err
 }
 
@@ -148,6 +148,10 @@ func (b *body) Read(p []byte) (int, error) {
 	if err != nil {
 		b.end = b.explain(err)
 		b.finish(b.end)
+		if b.zip != nil {
+			b.x.l.gunzip.Put(b.zip)
+			b.zip = nil
+		}
 		err = b.end
 	}
 	return n, err
@@ -160,7 +164,7 @@ func (b *body) decoded(p []byte) (int, error) {
 	if b.zip == nil {
 		z, err := b.x.l.gzipReader(network{b})
 		if err != nil {
-			if err == io.EOF && b.wire == 0 {
+			if err == io.EOF && b.wire.Load() == 0 {
 				return 0, io.EOF // nothing at all is no gzip, but an empty body
 			}
 			return 0, fmt.Errorf("decode gzip: %w", unexpected(err))
@@ -209,25 +213,21 @@ func (b *body) explain(err error) error {
 		}
 		err = cause
 	}
-	return &Unavailable{Connection: b.x.l.cfg.Name, Err: fmt.Errorf("read body after %d bytes: %w", b.wire, err)}
+	return &Unavailable{Connection: b.x.l.cfg.Name, Err: fmt.Errorf("read body after %d bytes: %w", b.wire.Load(), err)}
 }
 
 // finish frees what the exchange holds; the first call counts.
 func (b *body) finish(err error) {
 	b.once.Do(func() {
+		b.a.cancel(context.Canceled) // first: it wakes a Read that hangs
 		b.raw.Close()
-		b.a.cancel(context.Canceled)
 		b.x.leave()
-		b.x.done(b.a, b.wire, err)
+		b.x.done(b.a, b.wire.Load(), err)
 	})
 }
 
 // Close ends the exchange. It returns nil.
 func (b *body) Close() error {
 	b.finish(nil)
-	if b.zip != nil && b.end != nil {
-		b.x.l.gunzip.Put(b.zip)
-		b.zip = nil
-	}
 	return nil
 }

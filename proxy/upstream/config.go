@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -95,8 +96,8 @@ type Connection struct {
 	// only https is followed, whatever is listed.
 	Hosts []string `toml:"hosts"`
 
-	// Proxy is the egress proxy of this connection; see Config.Proxy, whose
-	// value "" stands for.
+	// Proxy is the egress proxy of this connection, as Config.Proxy; "" is what
+	// Config.Proxy says, except for a url on loopback.
 	Proxy string `toml:"proxy"`
 	// CAFile is a PEM file of certificates trusted in addition to the
 	// system's. Default: Config.CAFile.
@@ -122,8 +123,9 @@ type Connection struct {
 	// Retries is the number of further attempts of a GET or HEAD after the
 	// first; -1 is none. Default 2.
 	Retries int `toml:"retries"`
-	// MaxWait is the longest pause between attempts, and the longest that a
-	// request waits for a Retry-After, before it fails instead. Default 5s.
+	// MaxWait is the longest that one request waits in all: between attempts
+	// and for a Retry-After. One that would wait longer fails at once instead.
+	// Default 5s.
 	MaxWait time.Duration `toml:"max_wait"`
 	// BreakerFailures is the number of attempts in a row that must fail before
 	// a host is no longer asked; -1 is never. Default 5.
@@ -150,7 +152,7 @@ const (
 
 // withDefaults fills what is not set.
 func (k Connection) withDefaults(cfg *Config) Connection {
-	if k.Proxy == "" {
+	if k.Proxy == "" && !onLoopback(k.URL) {
 		k.Proxy = cfg.Proxy
 	}
 	if k.CAFile == "" {
@@ -183,6 +185,27 @@ func (k Connection) withDefaults(cfg *Config) Connection {
 	}
 	return k
 }
+
+// onLoopback reports a URL on this machine, which no egress proxy can reach.
+func onLoopback(base string) bool {
+	u, _, err := parseBase(base)
+	if err != nil {
+		return false
+	}
+	a, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() == "localhost" || err == nil && a.Unmap().IsLoopback()
+}
+
+// String says nothing of secrets; see Connection.String.
+func (cfg Config) String() string {
+	return fmt.Sprintf("upstream configuration of %d connections", len(cfg.Connections))
+}
+
+// GoString is String, for %#v.
+func (cfg Config) GoString() string { return cfg.String() }
+
+// LogValue is String, for slog.
+func (cfg Config) LogValue() slog.Value { return slog.StringValue(cfg.String()) }
 
 // String names the connection without its secrets, so that printing a
 // configuration cannot leak them.

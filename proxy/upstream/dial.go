@@ -147,7 +147,7 @@ func (l *link) dial(ctx context.Context, network, addr string, fit func(a netip.
 	}
 	if len(fitting) == 0 {
 		return nil, &Refused{Connection: l.cfg.Name, URL: addr,
-			Reason: fmt.Sprintf("its address %v is not public and the connection does not name it", addrs[0])}
+			Reason: fmt.Sprintf("its address %v is dialled only if the connection spells out the host, or this very address", addrs[0])}
 	}
 	conn, err := l.race(ctx, network, fitting, port)
 	if err != nil {

@@ -20,6 +20,7 @@ var (
 	// arrived than Request.MaxBytes allows.
 	ErrTooLarge = errors.New("body is larger than allowed")
 
+	errEgress     = errors.New("the egress proxy named by the environment is not a proxy's URL")
 	errHeaderTime = errors.New("no response header in time")
 	errIdleTime   = errors.New("no bytes of the body in time")
 )
@@ -52,7 +53,7 @@ func (e *Unavailable) Error() string {
 		s += ": status " + strconv.Itoa(e.Status)
 	}
 	if e.Err != nil {
-		s += ": " + e.Err.Error()
+		s += ": " + clip(e.Err.Error(), 500) // it may quote the upstream
 	}
 	if e.RetryAfter > 0 {
 		s += " (retry in " + e.RetryAfter.Round(time.Millisecond).String() + ")"

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -166,6 +167,9 @@ func (x *exchange) pause(f *fault) (time.Duration, bool) {
 	if x.waited+wait > x.l.cfg.MaxWait {
 		return 0, false
 	}
+	if end, ok := x.ctx.Deadline(); ok && time.Until(end) <= wait {
+		return 0, false // the caller would be gone
+	}
 	x.waited += wait
 	return wait, true
 }
@@ -221,16 +225,16 @@ func (x *exchange) attempt() (*answer, error) {
 	g := x.l.gate(x.at)
 	ticket, wait, paused := g.enter(x.c.env.now())
 	if wait > 0 && paused {
-		return nil, &fault{status: http.StatusTooManyRequests, after: wait, gated: true, err: errors.New("the upstream asked for a pause")}
+		return nil, &fault{after: wait, gated: true, err: errors.New("the upstream asked for a pause")}
 	}
 	if wait > 0 {
-		return nil, &fault{after: wait, err: errors.New("the breaker is open after repeated failures")}
+		return nil, &fault{after: wait, err: fmt.Errorf("it failed repeatedly and is left alone for a while, the last time: %w", g.lastError())}
 	}
 	began := x.c.env.now()
 	a, err := x.send()
 	v, err := x.judge(g, a, err, began)
 	x.report(a, err, began)
-	before, after := g.leave(ticket, v, x.c.env.now(), x.c.env.random())
+	before, after := g.leave(ticket, v, err, x.c.env.now(), x.c.env.random())
 	if before != after {
 		x.c.env.log.Info("upstream breaker", "connection", x.l.cfg.Name, "host", x.at.String(), "from", before.String(), "to", after.String())
 		x.c.env.observer.Breaker(x.l.cfg.Name, x.at.String(), after)
@@ -294,7 +298,7 @@ func (x *exchange) way() (*url.URL, error) {
 	}
 	proxy, err := x.l.proxy(x.url)
 	if err != nil {
-		return nil, errors.New("the egress proxy named by the environment is not a URL")
+		return nil, errEgress // the original error repeats the variable, secrets included
 	}
 	if proxy != nil && x.home && x.at.scheme == "http" && !x.l.cred.empty() {
 		return nil, &Refused{Connection: x.l.cfg.Name, URL: redact(x.url),
@@ -331,6 +335,9 @@ func (x *exchange) judge(g *gate, a *answer, err error, began time.Time) (verdic
 	case status >= 500:
 		a.discard()
 		return failed, &fault{status: status, retry: worthRetrying(status), err: errors.New(statusText(status))}
+	case status == http.StatusProxyAuthRequired:
+		a.discard()
+		return failed, &fault{status: status, err: errors.New("the egress proxy demands credentials")}
 	case worthRetrying(status) && x.retries > 0:
 		a.discard()
 		return neutral, &fault{status: status, retry: true, err: errors.New(statusText(status))}
@@ -350,8 +357,7 @@ func (x *exchange) judgeError(err error, began time.Time) (verdict, error) {
 	var refused *Refused
 	switch {
 	case errors.As(err, &refused):
-		refused.URL = redact(x.url)
-		return neutral, refused
+		return neutral, &Refused{Connection: x.l.cfg.Name, URL: redact(x.url), Reason: refused.Reason}
 	case errors.Is(err, ErrOffline), errors.Is(err, ErrClosed):
 		return neutral, err
 	case x.ctx.Err() != nil:
@@ -364,7 +370,10 @@ func (x *exchange) judgeError(err error, began time.Time) (verdict, error) {
 	}
 	var dial *dialError
 	var timeout net.Error
+	var distrust *tls.CertificateVerificationError
 	hang := errors.Is(err, errHeaderTime) || errors.As(err, &timeout) && timeout.Timeout()
-	// What hung once would cost the client the same time again.
-	return failed, &fault{retry: errors.As(err, &dial) || !hang, err: err}
+	// What hung once would cost the client the same time again, and a
+	// certificate does not get better.
+	retry := (errors.As(err, &dial) || !hang) && !errors.As(err, &distrust)
+	return failed, &fault{retry: retry, err: err}
 }

@@ -38,6 +38,7 @@ type gate struct {
 		until    time.Time // open: when a probe may go
 		probe    uint64    // the ticket of the probe
 		tickets  uint64
+		last     error // of the last failure
 
 		paused    time.Time // no request before
 		throttled int       // 429s in a row
@@ -70,11 +71,14 @@ func (g *gate) enter(now time.Time) (ticket uint64, wait time.Duration, paused b
 }
 
 // leave reports how the attempt with this ticket went and returns the state
-// before and after. jitter is in [0,1).
-func (g *gate) leave(ticket uint64, v verdict, now time.Time, jitter float64) (before, after State) {
+// before and after. err is the failure; jitter is in [0,1).
+func (g *gate) leave(ticket uint64, v verdict, err error, now time.Time, jitter float64) (before, after State) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	before = g.mu.state
+	if v == failed {
+		g.mu.last = err
+	}
 	probing := g.mu.state == HalfOpen && g.mu.probe == ticket
 	switch {
 	case v == healthy:
@@ -126,6 +130,13 @@ func (g *gate) unthrottle() {
 	g.mu.Lock()
 	g.mu.throttled = 0
 	g.mu.Unlock()
+}
+
+// lastError is the failure that opened the gate.
+func (g *gate) lastError() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.mu.last
 }
 
 // snapshot is the gate's state at now.

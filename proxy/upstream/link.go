@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/net/http/httpproxy"
@@ -50,6 +51,24 @@ type link struct {
 type egress struct {
 	fixed *url.URL
 	env   *httpproxy.Config
+}
+
+// environment is the choice that the environment's variables make; nil when
+// they name no proxy. A wrong variable must not stop the start, since it may be
+// none of larder's business: it fails the requests that would use it.
+func (e *egress) environment() func(*url.URL) (*url.URL, error) {
+	if e.env.HTTPProxy == "" && e.env.HTTPSProxy == "" {
+		return nil
+	}
+	for _, v := range []string{e.env.HTTPProxy, e.env.HTTPSProxy} {
+		if v != "" && !strings.Contains(v, "://") {
+			v = "http://" + v
+		}
+		if v != "" && checkProxy(v) != nil {
+			return func(*url.URL) (*url.URL, error) { return nil, errEgress }
+		}
+	}
+	return e.env.ProxyFunc()
 }
 
 func newLink(c *Client, k Connection, agent string, f *fence, t *tally) (*link, error) {
@@ -96,9 +115,7 @@ func (l *link) chooseEgress() error {
 			HTTPSProxy: get("HTTPS_PROXY", "https_proxy"),
 			NoProxy:    get("NO_PROXY", "no_proxy"),
 		}
-		if l.egress.env.HTTPProxy != "" || l.egress.env.HTTPSProxy != "" {
-			l.proxy = l.egress.env.ProxyFunc()
-		}
+		l.proxy = l.egress.environment()
 	default:
 		u, err := parseProxy(l.cfg.Proxy)
 		if err != nil {
@@ -115,9 +132,6 @@ func (l *link) chooseEgress() error {
 
 func (l *link) readCertificates() error {
 	sum := sha256.New()
-	for _, name := range []string{"authorization"} {
-		sum.Write([]byte(name))
-	}
 	for _, name := range sortedHeader(l.cred.mu.built) {
 		fmt.Fprintf(sum, "%s: %q\n", name, l.cred.mu.built[name])
 	}

@@ -31,6 +31,9 @@ func (x *exchange) follow(status int, location []string) error {
 		return refuse(x.url, fmt.Errorf("it redirects more than %d times", maxRedirects))
 	}
 	u, o, err := x.l.redirect(x.url, x.at, location[0])
+	if u == nil {
+		return refuse(x.url, fmt.Errorf("of its redirect, %w", err))
+	}
 	if err != nil {
 		return refuse(u, fmt.Errorf("a redirect leads here from %s, but %w", x.at, err))
 	}

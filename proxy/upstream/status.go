@@ -111,6 +111,10 @@ func (c *Client) Status() []ConnStatus {
 
 // report records one attempt.
 func (x *exchange) report(a *answer, err error, began time.Time) {
+	var refused *Refused
+	if errors.As(err, &refused) || errors.Is(err, ErrOffline) {
+		return // nothing was sent
+	}
 	now := x.c.env.now()
 	status := 0
 	if a != nil {
@@ -118,11 +122,12 @@ func (x *exchange) report(a *answer, err error, began time.Time) {
 	}
 	t := x.l.tally
 	t.requests.Add(1)
-	if err != nil {
+	switch {
+	case err == nil:
+		t.good(now)
+	case x.ctx.Err() == nil:
 		t.failed.Add(1)
 		t.fail(err, now)
-	} else {
-		t.good(now)
 	}
 	x.c.env.observer.Attempt(x.l.cfg.Name, x.at.String(), x.rq.method(), status, now.Sub(began), err)
 }
