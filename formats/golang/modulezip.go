@@ -36,15 +36,9 @@ func hashZip(ctx context.Context, mod module.Version, f formats.File) (string, e
 	if err := module.Check(mod.Path, mod.Version); err != nil {
 		return "", err
 	}
-	metered := &meter{r: f}
-	metered.left.Store(maxDirectory)
-	z, err := zip.NewReader(metered, f.Size())
+	z, err := openZip(f, maxDirectory, maxEntries)
 	if err != nil {
-		return "", fmt.Errorf("open: %w", err)
-	}
-	metered.left.Store(-1)
-	if len(z.File) > maxEntries {
-		return "", fmt.Errorf("it has %d entries, more than %d", len(z.File), maxEntries)
+		return "", err
 	}
 	if err := checkEntries(mod, z.File); err != nil {
 		return "", err
@@ -65,6 +59,21 @@ func hashZip(ctx context.Context, mod module.Version, f formats.File) (string, e
 		}
 		return &entry{rc: rc, left: int64(byName[name].UncompressedSize64), name: name}, nil
 	})
+}
+
+// openZip reads a zip's directory from at most so many bytes.
+func openZip(f formats.File, directory int64, entries int) (*zip.Reader, error) {
+	metered := &meter{r: f}
+	metered.left.Store(directory)
+	z, err := zip.NewReader(metered, f.Size())
+	if err != nil {
+		return nil, fmt.Errorf("open: %w", err)
+	}
+	metered.left.Store(-1)
+	if len(z.File) > entries {
+		return nil, fmt.Errorf("it has %d entries, more than %d", len(z.File), entries)
+	}
+	return z, nil
 }
 
 // checkEntries applies the naming and size rules to the zip's directory.

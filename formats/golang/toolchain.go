@@ -1,11 +1,11 @@
 package golang
 
 import (
+	"bytes"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -112,15 +112,42 @@ func stringLiteral(e ast.Expr) string {
 // are packed there without separators, so the name is taken as long as the
 // key's own hash, which covers the name, allows.
 func keysFromBinary(image []byte, keys map[string]string) {
-	// An Ed25519 key is one byte of algorithm and 32 of key: 44 base64 digits.
-	pattern := regexp.MustCompile(`([a-z0-9./-]{4,64})\+[0-9a-f]{8}\+A[A-Za-z0-9+/]{43}`)
-	for _, match := range pattern.FindAllSubmatchIndex(image, -1) {
-		for start := match[2]; start < match[3]; start++ {
-			key := string(image[start:match[1]])
+	// NAME + "+" + 8 hex digits + "+" + one byte of algorithm and 32 of an
+	// Ed25519 key in 44 base64 digits.
+	const hashLen, keyLen, maxName = 8, 44, 64
+	for at := 0; at < len(image); at++ {
+		next := bytes.IndexByte(image[at:], '+')
+		if next < 0 {
+			return
+		}
+		at += next
+		end := at + 1 + hashLen + 1 + keyLen
+		if end > len(image) || image[at+1+hashLen] != '+' || !isHex(image[at+1:at+1+hashLen]) {
+			continue
+		}
+		start := at
+		for start > 0 && at-start < maxName && isNameByte(image[start-1]) {
+			start--
+		}
+		for ; start < at; start++ {
+			key := string(image[start:end])
 			if verifier, err := note.NewVerifier(key); err == nil {
 				keys[verifier.Name()] = key
 				break
 			}
 		}
 	}
+}
+
+func isHex(b []byte) bool {
+	for _, c := range b {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+func isNameByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '.' || c == '-' || c == '/'
 }
