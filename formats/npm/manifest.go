@@ -141,3 +141,17 @@ func manifestStub(dst []byte, name, v string, raw []byte) []byte {
 	}
 	return append(dst, '}')
 }
+
+// platformBound reports whether a manifest names the platforms it is for.
+func platformBound(raw []byte) bool {
+	var m member
+	for ob, ok := openObject(raw); ok && ob.next(&m); {
+		switch string(m.key) {
+		case "os", "cpu", "libc":
+			if val := raw[m.from:m.till]; val[0] == '"' && len(val) > 2 || val[0] == '[' && bytes.IndexByte(val, '"') > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -75,7 +75,7 @@ func validTag(s string) bool {
 			return false
 		}
 	}
-	return s != "." && s != ".."
+	return s[0] != '.' && s != "-"
 }
 
 // baseName is the name without its scope: the stem of tarball names.

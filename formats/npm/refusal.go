@@ -1,11 +1,11 @@
 package npm
 
 import (
-	"encoding/json"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"larder/formats"
 )
@@ -13,10 +13,7 @@ import (
 // Refuse words a refusal as JSON {"error": message}: npm prints that string for
 // any status (npm-registry-fetch). pnpm, Yarn 4 and Bun print the status alone.
 func (f *Format) Refuse(rq *formats.Request, r *formats.Refusal) *formats.Reply {
-	body, err := json.Marshal(map[string]string{"error": r.Message})
-	if err != nil {
-		body = []byte(`{"error":"larder failed"}`)
-	}
+	body := append(appendString([]byte(`{"error":`), printable(r.Message)), '}')
 	reply := formats.JSONReply(status(r), string(body))
 	if r.RetryAfter > 0 {
 		secs := (r.RetryAfter + time.Second - 1) / time.Second
@@ -24,7 +21,7 @@ func (f *Format) Refuse(rq *formats.Request, r *formats.Refusal) *formats.Reply 
 	}
 	if reply.Status == http.StatusMethodNotAllowed {
 		allow := "GET, HEAD"
-		if strings.Contains(rq.Path, "/security/") {
+		if rq != nil && strings.Contains(rq.Path, "/security/") {
 			allow = http.MethodPost
 		}
 		reply.Header.Set("Allow", allow)
@@ -39,4 +36,15 @@ func status(r *formats.Refusal) int {
 		return http.StatusBadRequest
 	}
 	return r.Code()
+}
+
+// printable keeps what a terminal would act on out of a message: messages
+// repeat parts of requests and of foreign documents.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
 }

@@ -19,6 +19,10 @@ const (
 	searchPath       = "-/v1/search"
 )
 
+// maxSearchText bounds a search text in bytes; the registry itself cuts at 64
+// characters.
+const maxSearchText = 256
+
 // Route parses a request of the npm registry protocol:
 //
 //	/                                    what kind of registry this is
@@ -125,6 +129,9 @@ func routeService(rq *formats.Request, segs []string) (formats.Target, error) {
 	case strings.HasPrefix(path, attestationsPath):
 		return routeAttestations(rq, strings.TrimPrefix(path, attestationsPath))
 	case path == searchPath:
+		if len(rq.Query.Get("text")) > maxSearchText {
+			return formats.Target{}, formats.Refuse(formats.BadRequest, "the search text is longer than %d bytes", maxSearchText)
+		}
 		return formats.Target{Kind: formats.KindSearch, Doc: searchPath + searchQuery(rq.Query), Fresh: formats.NoStore, ContentType: mediaFull}, nil
 	case path == "-/all" || strings.HasPrefix(path, "-/npm/v1/") || strings.HasPrefix(path, "-/org/") || strings.HasPrefix(path, "-/team/"):
 		return formats.Target{}, formats.Refuse(formats.NotSupported, "/%s is not offered by this repository", clip(path))
@@ -207,7 +214,7 @@ func clip(s string) string {
 func searchQuery(q url.Values) string {
 	keep := url.Values{}
 	for _, k := range [...]string{"text", "size", "from", "quality", "popularity", "maintenance"} {
-		if v := q.Get(k); v != "" {
+		if v := q.Get(k); v != "" && (k == "text" || len(v) <= 20) {
 			keep.Set(k, v)
 		}
 	}

@@ -270,7 +270,10 @@ func (o *object) next(m *member) bool {
 		return false
 	}
 	m.from = space(b, i+1)
-	m.till = skipValue(b, m.from)
+	if m.till = skipValue(b, m.from); m.till == m.from {
+		o.i = len(b)
+		return false
+	}
 	o.i = m.till
 	return true
 }

@@ -69,7 +69,7 @@ func locateTarball(c formats.Connection, t formats.Target, a *formats.Asset) (fo
 		return formats.Fetch{URL: c.URL + t.Name.Canon + "/-/" + url.PathEscape(t.File), Header: h}, nil
 	}
 	u, err := url.Parse(a.URL)
-	if err != nil {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
 		return formats.Fetch{}, formats.Refuse(formats.Upstream, "the registry's address of %s cannot be read", t.File).Because(err)
 	}
 	if own, err := url.Parse(c.URL); err == nil && u.Hostname() == own.Hostname() && u.Scheme != own.Scheme && u.Port() == "" {
@@ -99,12 +99,17 @@ func (f *Format) Check(_ context.Context, t formats.Target, file formats.File, _
 	return nil
 }
 
-// Available: a version can be installed offline if its tarball is held. One
-// without a manifest cannot be listed.
+// Available: a version can be installed offline if its tarball is held, or if it
+// is made for some platforms only. The latter are optional dependencies whose
+// manifest every client resolves and whose tarball only some fetch; were they
+// hidden, Yarn 4 could resolve no package that has one for each platform. A
+// version without a manifest cannot be listed.
 func (f *Format) Available(v *formats.Version) (*formats.Version, bool) {
 	if len(v.Raw) == 0 || len(v.Assets) == 0 {
 		return v, false
 	}
-	_, ok := v.Held[v.Assets[0].File]
-	return v, ok
+	if _, ok := v.Held[v.Assets[0].File]; ok {
+		return v, true
+	}
+	return v, platformBound(v.Raw)
 }

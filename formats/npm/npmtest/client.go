@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -46,6 +47,16 @@ func Clients(ctx context.Context) (found []Client) {
 		}
 	}
 	return found
+}
+
+// Missing names the clients that found lacks.
+func Missing(found []Client) (names []string) {
+	for _, name := range []string{"npm", "pnpm", "yarn1", "yarn4", "bun"} {
+		if !slices.ContainsFunc(found, func(c Client) bool { return c.Name == name }) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // Project writes a package.json with the given dependencies, and the client's
