@@ -21,14 +21,14 @@ const (
 //	Delta.Core 1.0+build.5         capitals, a dot in the artifact, "+" in the version
 //	natives 1.0                    with classifier linux-x86_64; bigger (400 kB)
 //	modular 1.0                    with Gradle module metadata; needs alpha 1.0
-//	ranged 1.0                     needs alpha [1.0,2.0)
+//	ranged 1.0                     needs alpha [1.0,2.0), which for Maven is 2.0-beta-1
 //	epsilon 1.0                    relocated to alpha 1.1 (Maven's word for deprecated)
 //	snap 1.0-SNAPSHOT              two timestamped builds; needs alpha 1.0
 //	legacy 0.1-SNAPSHOT            a snapshot without timestamps
 //	deps-maven-plugin 1.0          the goal deps:deps; see AddPlugin
 func New() *Registry {
 	r := Empty()
-	day := func(n int) time.Time { return epoch.AddDate(0, 0, n) }
+	day := func(n int) time.Time { return Epoch.AddDate(0, 0, n) }
 	alpha := func(v string) Dep { return Dep{Group: Group, Artifact: "alpha", Version: v} }
 	for i, v := range []string{"1.0", "1.1", "2.0-beta-1", "2.0"} {
 		r.Add(Package{Group: Group, Artifact: "alpha", Version: v, At: day(i), Signed: true, Classifiers: []string{"sources", "javadoc", "tests"}})

@@ -299,5 +299,5 @@ func groupMetadata(ps []plugin) file {
 		fmt.Fprintf(&b, "    <plugin>\n      <name>%s</name>\n      <prefix>%s</prefix>\n      <artifactId>%s</artifactId>\n    </plugin>\n", p.artifact, p.prefix, p.artifact)
 	}
 	b.WriteString("  </plugins>\n</metadata>\n")
-	return file{b.Bytes(), epoch}
+	return file{b.Bytes(), Epoch}
 }

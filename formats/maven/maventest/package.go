@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// epoch is when the default content begins.
-var epoch = time.Date(2024, 3, 1, 12, 0, 0, 0, time.UTC)
+// Epoch is the publication time of the first default content.
+var Epoch = time.Date(2024, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // Dep is a dependency, a managed dependency or (Type "pom", Scope "import") a
 // bill of materials.
@@ -32,7 +32,7 @@ type Package struct {
 	Relocated                *Dep      // distributionManagement/relocation
 	Signed                   bool      // publish .asc beside each file (not a real signature)
 	Padding                  int       // bytes of incompressible filler in the jar
-	At                       time.Time // publication; zero: epoch
+	At                       time.Time // publication; zero: Epoch
 }
 
 // Add publishes a release, or a snapshot version in its non-unique form.
@@ -47,7 +47,7 @@ func (r *Registry) AddSnapshot(p Package, at time.Time, number int) {
 
 func (r *Registry) publish(p Package, value string, number int) {
 	if p.At.IsZero() {
-		p.At = epoch
+		p.At = Epoch
 	}
 	dir, stem := Dir(p.Group, p.Artifact, p.Version), p.Artifact+"-"+value
 	put := func(classifier, ext string, body []byte) {
@@ -197,7 +197,7 @@ func archive(entries []entry) []byte {
 	var b bytes.Buffer
 	zw := zip.NewWriter(&b)
 	for _, e := range entries {
-		w, err := zw.CreateHeader(&zip.FileHeader{Name: e.name, Method: zip.Deflate, Modified: epoch})
+		w, err := zw.CreateHeader(&zip.FileHeader{Name: e.name, Method: zip.Deflate, Modified: Epoch})
 		if err == nil {
 			_, err = w.Write(e.body)
 		}

@@ -31,13 +31,13 @@ func (r *Registry) AddPlugin(group, art, prefix, version string) {
 </plugin>
 `, group, art, version, prefix, strings.ReplaceAll(class, "/", "."))
 	dir, stem := Dir(group, art, version), art+"-"+version
-	r.Put(dir+stem+".pom", p.pom(), epoch)
+	r.Put(dir+stem+".pom", p.pom(), Epoch)
 	r.Put(dir+stem+".jar", archive([]entry{
 		{"META-INF/MANIFEST.MF", []byte("Manifest-Version: 1.0\r\n\r\n")},
 		{"META-INF/maven/plugin.xml", []byte(descriptor)},
 		{class + ".class", emptyMojo(class)},
-	}), epoch)
-	p.At = epoch
+	}), Epoch)
+	p.At = Epoch
 	r.list(p)
 	r.mu.Lock()
 	defer r.mu.Unlock()
