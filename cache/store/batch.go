@@ -16,6 +16,7 @@ type Batch struct {
 	pb     *pebble.Batch
 	refs   []refChange
 	ledger [][]byte
+	grows  bool  // holds more than deletions
 	err    error // first misuse; reported by Commit
 	done   bool
 }
@@ -57,6 +58,7 @@ func (b *Batch) Set(key, val []byte) {
 		b.fail(fmt.Errorf("row key of %d bytes exceeds %d", len(key), maxKey))
 		return
 	}
+	b.grows = true
 	op := b.rows().SetDeferred(1+len(key), len(val))
 	op.Key[0] = preRow
 	copy(op.Key[1:], key)
@@ -108,6 +110,7 @@ func (b *Batch) Require(s Sum) { b.refs = append(b.refs, refChange{opRequire, s}
 // Ledger appends an entry to the ledger. It gets its sequence number when the
 // batch commits; entries of one batch are consecutive. The bytes are copied.
 func (b *Batch) Ledger(entry []byte) {
+	b.grows = true
 	b.ledger = append(b.ledger, append([]byte(nil), entry...))
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+	"time"
 )
 
 // Blob is an open blob. It can be read by many goroutines. Until Close its
@@ -52,34 +53,6 @@ func (db *DB) HasBlob(s Sum) bool {
 	return err == nil && e.kind != kindMissing
 }
 
-// releaseReader ends a reader and deletes what it alone kept.
-func (db *DB) releaseReader(s Sum) {
-	g := db.readers.release(s)
-	if len(g) == 0 {
-		return
-	}
-	if err := db.dropBytes(g, true); err != nil {
-		db.event(Event{Kind: EventError, Sum: s, Err: fmt.Errorf("delete blob: %w", err)})
-	}
-}
-
-// dropBytes deletes bytes that no index entry names; noted says that a garbage
-// record exists for them.
-func (db *DB) dropBytes(gs []garbage, noted bool) error {
-	pb := db.pebble.NewBatch()
-	for _, g := range gs {
-		if err := deleteBytes(pb, g.kind, g.id); err != nil {
-			return err
-		}
-		if noted {
-			if err := pb.Delete(idKey(preGarbage, g.id), nil); err != nil {
-				return err
-			}
-		}
-	}
-	return errors.Join(db.pebble.Apply(pb, noSync), pb.Close())
-}
-
 // Size returns the length of the blob in bytes.
 func (b *Blob) Size() int64 { return b.size }
 
@@ -115,7 +88,7 @@ func (b *Blob) ReadAt(p []byte, off int64) (int, error) {
 		done += n
 		off += int64(n)
 		if err != nil {
-			return done, fmt.Errorf("read blob %s: %w", b.sum, err)
+			return done, err
 		}
 	}
 	if done < len(p) {
@@ -131,13 +104,13 @@ func (b *Blob) enter() error {
 	return b.db.gate.enter()
 }
 
+// readPart reads within one chunk.
 func (b *Blob) readPart(p []byte, off int64) (int, error) {
-	if b.kind == kindInline {
-		return len(p), b.db.readInline(p, b.id, b.size, off)
+	val, closer, err := b.chunk(off, min(int64(len(p)), b.size-off))
+	if err != nil {
+		return 0, err
 	}
-	n, in := uint32(off/chunkSize), off%chunkSize
-	p = p[:min(int64(len(p)), chunkSize-in)]
-	return len(p), b.db.readChunk(p, b.id, n, in)
+	return copy(p, val), closer.Close()
 }
 
 // readChunk copies from a chunk of a large blob.
@@ -153,27 +126,15 @@ func (db *DB) readChunk(p []byte, id uint64, n uint32, off int64) error {
 	return closer.Close()
 }
 
-func (db *DB) readInline(p []byte, id uint64, size, off int64) error {
-	val, closer, err := db.pebble.Get(idKey(preInline, id))
-	if err != nil {
-		return corrupt(err)
-	}
-	if int64(len(val)) != size+int64(len(Sum{})) {
-		return errors.Join(fmt.Errorf("%w: inline bytes have a wrong length", ErrCorrupt), closer.Close())
-	}
-	copy(p, val[int64(len(Sum{}))+off:])
-	return closer.Close()
-}
-
 // WriteTo writes the whole blob to w. See WriteRange.
 func (b *Blob) WriteTo(w io.Writer) (int64, error) { return b.WriteRange(w, 0, b.size) }
 
-// WriteRange writes n bytes from off to w, in pieces of up to 256 KiB that go
-// from the block cache to w without being copied, as long as w takes them
-// quickly. A slow w is given copies, since bytes lent out keep old tables and
-// memtables alive.
+// WriteRange writes n bytes from off to w, in pieces of up to 256 KiB. As long
+// as w takes them quickly they go from the block cache to w without being
+// copied. A slow w gets copies, since lent bytes keep old tables and memtables
+// alive: no part of the database waits for w.
 func (b *Blob) WriteRange(w io.Writer, off, n int64) (int64, error) {
-	if off < 0 || n < 0 || off+n > b.size {
+	if off < 0 || n < 0 || off > b.size || n > b.size-off {
 		return 0, errors.New("read blob: range outside of the blob")
 	}
 	var buf []byte
@@ -182,34 +143,71 @@ func (b *Blob) WriteRange(w io.Writer, off, n int64) (int64, error) {
 			b.db.putChunk(buf)
 		}
 	}()
+	lend := false // the first chunk shows whether w is quick
 	var done int64
 	for done < n {
-		m, err := b.writePart(w, off+done, n-done)
+		began := time.Now()
+		m, err := b.writePart(w, off+done, n-done, lend, &buf)
 		done += m
 		if err != nil {
 			return done, err
 		}
+		lend = time.Since(began) < quickWrite
 	}
 	return done, nil
 }
 
-func (b *Blob) writePart(w io.Writer, off, n int64) (int64, error) {
+// writePart writes what is wanted of one chunk.
+func (b *Blob) writePart(w io.Writer, off, n int64, lend bool, buf *[]byte) (int64, error) {
 	if err := b.enter(); err != nil {
 		return 0, err
 	}
-	defer b.db.gate.leave()
-	key, in, want := idKey(preInline, b.id), int64(len(Sum{}))+off, n
+	inside := true
+	leave := func() {
+		if inside {
+			b.db.gate.leave()
+			inside = false
+		}
+	}
+	defer leave()
+	val, closer, err := b.chunk(off, n)
+	if err != nil {
+		return 0, err
+	}
+	if lend {
+		if loan := b.db.loans.take(); loan >= 0 {
+			m, err := w.Write(val)
+			b.db.loans.end(loan)
+			return int64(m), errors.Join(err, closer.Close())
+		}
+	}
+	if *buf == nil {
+		*buf = b.db.getChunk()
+	}
+	*buf = append((*buf)[:0], val...)
+	if err := closer.Close(); err != nil {
+		return 0, fmt.Errorf("read blob %s: %w", b.sum, err)
+	}
+	leave()
+	m, err := w.Write(*buf)
+	return int64(m), err
+}
+
+// chunk returns the stored bytes from off to the end of their chunk, at most n.
+func (b *Blob) chunk(off, n int64) ([]byte, io.Closer, error) {
+	key, in, whole := idKey(preInline, b.id), int64(len(Sum{}))+off, int64(len(Sum{}))+b.size
 	if b.kind == kindLarge {
-		key, in = chunkKey(b.id, uint32(off/chunkSize)), off%chunkSize
-		want = min(n, chunkSize-in)
+		i := off / chunkSize
+		key, in, whole = chunkKey(b.id, uint32(i)), off%chunkSize, min(chunkSize, b.size-i*chunkSize)
+		n = min(n, whole-in)
 	}
 	val, closer, err := b.db.pebble.Get(key)
 	if err != nil {
-		return 0, fmt.Errorf("read blob %s: %w", b.sum, corrupt(err))
+		return nil, nil, fmt.Errorf("read blob %s: %w", b.sum, corrupt(err))
 	}
-	if int64(len(val)) < in+want {
-		return 0, errors.Join(fmt.Errorf("read blob %s: %w", b.sum, ErrCorrupt), closer.Close())
+	if int64(len(val)) != whole {
+		err := fmt.Errorf("read blob %s: %w: chunk of %d bytes instead of %d", b.sum, ErrCorrupt, len(val), whole)
+		return nil, nil, errors.Join(err, closer.Close())
 	}
-	m, err := w.Write(val[in : in+want])
-	return int64(m), errors.Join(err, closer.Close())
+	return val[in : in+n], closer, nil
 }

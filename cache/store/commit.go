@@ -20,27 +20,173 @@ type newBlob struct {
 	ifPresent bool
 }
 
-// guard makes a commit conditional on a blob not having changed since it was
-// looked at, and then takes it away whatever its references.
+// guard makes a commit conditional on a blob not having changed since its entry
+// was read, and takes the blob away with it.
 type guard struct {
-	sum  Sum
-	gen  uint64
-	drop bool // keep the references of a blob that has some: see Drop
+	sum Sum
+	gen int64
+	// corrupt takes the bytes also while they are read or referred to; the
+	// references are kept then.
+	corrupt bool
 }
 
 var (
 	errChanged = errors.New("blob changed meanwhile")
 	errAbsent  = errors.New("blob is not there yet")
+	errHeld    = errors.New("blob is still referred to")
 )
+
+// apply is the one place where rows, index entries and the ledger are written.
+// It returns whether add was new (false: the blob was there already).
+//
+// Waiting for the disk happens outside of the critical section, so that commits
+// share syncs. A change is visible before it is durable, but a later commit is
+// never durable before an earlier one.
+func (db *DB) apply(b *Batch, add *newBlob, g *guard, sync bool) (added bool, err error) {
+	switch {
+	case b.done:
+		return false, errors.New("batch was committed before")
+	case b.err != nil:
+		return false, b.err
+	}
+	if err := db.writable(b); err != nil {
+		return false, err
+	}
+	pb := b.rows()
+	seq := uint64(0)
+	if add == nil && g == nil && len(b.refs) == 0 && len(b.ledger) == 0 {
+		b.done = true
+		err = db.write(pb, sync)
+	} else {
+		sync = sync || add != nil || len(b.ledger) > 0
+		db.warm(b, add, g)
+		added, seq, err = db.applyIndexed(b, add, g, sync)
+	}
+	if err != nil {
+		return false, err
+	}
+	if sync {
+		if err := pb.SyncWait(); err != nil {
+			return false, db.breakDown(fmt.Errorf("sync batch: %w", err))
+		}
+	}
+	if len(b.ledger) > 0 {
+		db.raiseDurable(seq)
+	}
+	b.pb = nil
+	return added, pb.Close()
+}
+
+// write puts a batch into the log and the memtable, without waiting for the
+// disk. The database panics if its log has failed before.
+func (db *DB) write(pb *pebble.Batch, sync bool) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = db.breakDown(fmt.Errorf("write log: %v", r))
+		}
+	}()
+	if sync {
+		return db.pebble.ApplyNoSyncWait(pb, pebble.Sync)
+	}
+	return db.pebble.Apply(pb, noSync)
+}
+
+// applyIndexed is the critical section: it reads the entries concerned, writes
+// the batch to the log buffer and the memtable, and ends.
+func (db *DB) applyIndexed(b *Batch, add *newBlob, g *guard, sync bool) (added bool, seq uint64, err error) {
+	db.commit.Lock()
+	defer db.commit.Unlock()
+	p := commitPlan{db: db}
+	if added, err = p.plan(b, add, g); err != nil {
+		return false, 0, err
+	}
+	b.done = true
+	if added {
+		db.readers.acquire(add.sum) // released by the Writer
+	}
+	db.readers.condemn(p.changes)
+	defer db.readers.settle(p.changes)
+	next, seq, err := p.write(b.rows(), b, add, added)
+	if err == nil {
+		err = db.write(b.rows(), sync)
+	}
+	if err != nil {
+		if added {
+			db.readers.release(add.sum)
+		}
+		return false, 0, fmt.Errorf("write batch: %w", err)
+	}
+	db.commit.usage = next
+	db.counts.Store(&next)
+	db.commit.seq = seq
+	return added, seq, nil
+}
+
+// writable refuses writes after the log failed, and rows when the file system
+// has nothing left.
+func (db *DB) writable(b *Batch) error {
+	if err := db.broken.Load(); err != nil {
+		return *err
+	}
+	if b.grows && db.space.exhausted(db) {
+		return fmt.Errorf("%w: no space left on the file system, not even for rows", ErrFull)
+	}
+	return nil
+}
+
+// breakDown ends writing for good. What is on disk is unknown after a failed
+// sync until the store is opened again.
+func (db *DB) breakDown(err error) error {
+	err = fmt.Errorf("store takes no more writes until it is opened again: %w", err)
+	if db.broken.CompareAndSwap(nil, &err) {
+		db.event(Event{Kind: EventError, Err: err})
+	}
+	return err
+}
+
+// warm reads what the critical section is going to read, so that it finds it in
+// memory.
+func (db *DB) warm(b *Batch, add *newBlob, g *guard) {
+	for _, r := range b.refs {
+		_, _ = db.readEntry(r.sum)
+	}
+	if add != nil {
+		_, _ = db.readEntry(add.sum)
+	}
+	if g != nil {
+		_, _ = db.readEntry(g.sum)
+	}
+}
+
+// readEntry reads the index entry of a blob.
+func (db *DB) readEntry(s Sum) (entry, error) {
+	var key [1 + len(s)]byte
+	key[0] = preIndex
+	copy(key[1:], s[:])
+	val, closer, err := db.pebble.Get(key[:])
+	if errors.Is(err, pebble.ErrNotFound) {
+		return entry{}, ErrNotFound
+	}
+	if err != nil {
+		return entry{}, fmt.Errorf("read index: %w", corrupt(err))
+	}
+	e, err := parseEntry(val)
+	return e, errors.Join(err, closer.Close())
+}
 
 // change is the state of one index entry while a commit is put together.
 type change struct {
 	sum       Sum
 	old, new  entry
 	had, have bool
-	touched   bool // references or pins changed
+	touched   bool // the entry is written anew
 	down      bool // a reference or pin was taken away
 	deferred  bool // readers have it open: the bytes stay until they are done
+}
+
+// loses reports whether the bytes of the old entry go.
+func (c *change) loses() bool {
+	return c.had && c.old.kind != kindMissing && (!c.have || c.new.kind == kindMissing)
 }
 
 // commitPlan collects the index changes of one batch.
@@ -67,123 +213,17 @@ func (p *commitPlan) load(s Sum) (*change, error) {
 	return &p.changes[len(p.changes)-1], nil
 }
 
-// readEntry reads the index entry of a blob.
-func (db *DB) readEntry(s Sum) (entry, error) {
-	var key [1 + len(s)]byte
-	key[0] = preIndex
-	copy(key[1:], s[:])
-	val, closer, err := db.pebble.Get(key[:])
-	if errors.Is(err, pebble.ErrNotFound) {
-		return entry{}, ErrNotFound
-	}
-	if err != nil {
-		return entry{}, fmt.Errorf("read index: %w", err)
-	}
-	e, err := parseEntry(val)
-	return e, errors.Join(err, closer.Close())
-}
-
-// apply is the one place where anything but access times is written. It
-// returns whether add was new (false: the blob was there already).
-//
-// The critical section reads the entries concerned, writes the batch to the log
-// buffer and the memtable, and ends. Waiting for the disk happens outside, so
-// that commits share syncs. A change is visible before it is durable, but a
-// later commit is never durable before an earlier one.
-func (db *DB) apply(b *Batch, add *newBlob, g *guard, sync bool) (added bool, err error) {
-	switch {
-	case b.done:
-		return false, errors.New("batch was committed before")
-	case b.err != nil:
-		return false, b.err
-	}
-	if len(b.ledger) > 0 || add != nil {
-		sync = true
-	}
-	if err := db.space.admit(db, b); err != nil {
-		return false, err
-	}
-	db.warm(b, add, g)
-
-	db.commit.Lock()
-	p := commitPlan{db: db}
-	added, err = p.plan(b, add, g)
-	if err != nil {
-		db.commit.Unlock()
-		return false, err
-	}
-	pb := b.rows()
-	b.done = true
-	next, lastSeq, err := p.write(pb, b, add, added)
-	if err == nil {
-		opts := pebble.NoSync
-		if sync {
-			err = db.pebble.ApplyNoSyncWait(pb, pebble.Sync)
-		} else {
-			err = db.pebble.Apply(pb, opts)
-		}
-	}
-	db.readers.settle(p.changes)
-	if err != nil {
-		db.commit.Unlock()
-		return false, fmt.Errorf("write batch: %w", err)
-	}
-	db.commit.usage = next
-	db.counts.Store(&next)
-	db.commit.seq = lastSeq
-	db.commit.Unlock()
-
-	if sync {
-		if err := pb.SyncWait(); err != nil {
-			return false, fmt.Errorf("sync batch: %w", err)
-		}
-		if len(b.ledger) > 0 {
-			db.raiseDurable(lastSeq)
-		}
-	}
-	b.pb = nil
-	return added, pb.Close()
-}
-
-// warm reads what the critical section is going to read, so that it finds it in
-// memory.
-func (db *DB) warm(b *Batch, add *newBlob, g *guard) {
-	for _, r := range b.refs {
-		_, _ = db.readEntry(r.sum)
-	}
-	if add != nil {
-		_, _ = db.readEntry(add.sum)
-	}
-	if g != nil {
-		_, _ = db.readEntry(g.sum)
-	}
-}
-
-// plan works out the index changes. It changes nothing but p.
+// plan works out the index changes. It changes nothing but p, so that the batch
+// can be tried again if it fails.
 func (p *commitPlan) plan(b *Batch, add *newBlob, g *guard) (added bool, err error) {
 	if g != nil {
-		c, err := p.load(g.sum)
-		if err != nil {
+		if err := p.check(g); err != nil {
 			return false, err
-		}
-		if !c.had || c.old.gen != g.gen || p.db.readers.busy(g.sum) && !g.drop {
-			return false, errChanged
 		}
 	}
 	if add != nil {
-		c, err := p.load(add.sum)
-		if err != nil {
+		if added, err = p.add(add); err != nil {
 			return false, err
-		}
-		if c.have && c.new.kind != kindMissing {
-			c.touched = true // counts as a use
-		} else if add.ifPresent {
-			return false, errAbsent
-		} else {
-			now := unix(p.db.now())
-			c.new.kind, c.new.id, c.new.size = add.kind, add.id, add.size
-			c.new.created, c.new.accessed = now, now
-			c.have, c.touched, added = true, true, true
 		}
 	}
 	for _, r := range b.refs {
@@ -196,8 +236,10 @@ func (p *commitPlan) plan(b *Batch, add *newBlob, g *guard) (added bool, err err
 		}
 	}
 	if g != nil {
-		c, _ := p.load(g.sum)
-		c.take(g.drop)
+		c, _ := p.load(g.sum) // loaded above
+		if err := c.take(g.corrupt); err != nil {
+			return false, err
+		}
 	}
 	for i := range p.changes {
 		c := &p.changes[i]
@@ -208,84 +250,129 @@ func (p *commitPlan) plan(b *Batch, add *newBlob, g *guard) (added bool, err err
 	return added, nil
 }
 
-func (c *change) apply(op refOp) error {
-	present := c.have && c.new.kind != kindMissing
-	switch op {
-	case opRef, opPin, opRequire:
-		if !present {
-			return ErrNotFound
-		}
-		if op == opRef {
-			c.new.refs++
-		} else if op == opPin {
-			c.new.pins++
-		}
-	case opUnref:
-		c.new.refs = max(c.new.refs-1, 0)
-		c.down = c.down || c.have
-	case opUnpin:
-		c.new.pins = max(c.new.pins-1, 0)
-		c.down = c.down || c.have
+// check tests the condition of a guard.
+func (p *commitPlan) check(g *guard) error {
+	c, err := p.load(g.sum)
+	switch {
+	case err != nil:
+		return err
+	case !c.had || c.old.gen != g.gen:
+		return errChanged
+	case !g.corrupt && p.db.readers.busy(g.sum):
+		return errChanged
 	}
-	c.touched = c.touched || op != opRequire
 	return nil
 }
 
-// take removes the bytes of a blob. An evicted one goes altogether; a dropped
-// one leaves its references behind if it has some.
-func (c *change) take(keepRefs bool) {
-	c.touched = true
-	if keepRefs && (c.new.refs > 0 || c.new.pins > 0) {
-		c.new.kind, c.new.id, c.new.size = kindMissing, 0, 0
-		return
+// add plans a new blob. One that is there already counts as used.
+func (p *commitPlan) add(add *newBlob) (added bool, err error) {
+	c, err := p.load(add.sum)
+	if err != nil {
+		return false, err
 	}
-	c.have = false
+	present := c.have && c.new.kind != kindMissing
+	if !present && add.ifPresent {
+		return false, errAbsent
+	}
+	c.touched = true
+	c.new.accessed = unix(p.db.now())
+	if present {
+		return false, nil
+	}
+	c.new.kind, c.new.id, c.new.size = add.kind, add.id, add.size
+	c.new.created = c.new.accessed
+	c.have = true
+	return true, nil
 }
 
-// write appends the index changes, the usage record and the ledger entries to
-// the batch. It returns the usage and the ledger sequence number afterwards.
-func (p *commitPlan) write(pb *pebble.Batch, b *Batch, add *newBlob, added bool) (usage, uint64, error) {
-	db := p.db
-	next := db.commit.usage
-	var buf []byte
-	var errs [4]error
-	if added {
-		errs[0] = writeNewBlob(pb, add)
-		db.readers.acquire(add.sum) // released by the Writer
+func (c *change) apply(op refOp) error {
+	switch op {
+	case opRef, opPin, opRequire:
+		if !c.have || c.new.kind == kindMissing {
+			return ErrNotFound
+		}
+	case opUnref, opUnpin:
+		if !c.have {
+			return nil
+		}
+		c.down = true
 	}
-	db.readers.condemn(p.changes)
+	switch op {
+	case opRef:
+		c.new.refs++
+	case opUnref:
+		c.new.refs = max(c.new.refs-1, 0)
+	case opPin:
+		c.new.pins++
+	case opUnpin:
+		c.new.pins = max(c.new.pins-1, 0)
+	case opRequire:
+		return nil
+	}
+	c.touched = true
+	return nil
+}
+
+// take removes the bytes of a blob. A corrupt one that is still referred to
+// leaves its references behind.
+func (c *change) take(corrupt bool) error {
+	c.touched = true
+	if c.new.refs == 0 && c.new.pins == 0 {
+		c.have = false
+		return nil
+	}
+	if !corrupt {
+		return errHeld
+	}
+	c.new.kind, c.new.id, c.new.size = kindMissing, 0, 0
+	return nil
+}
+
+// write appends the new bytes, the index changes, the usage record and the
+// ledger entries to the batch. It returns the usage and the last ledger
+// sequence number afterwards.
+func (p *commitPlan) write(pb *pebble.Batch, b *Batch, add *newBlob, added bool) (usage, uint64, error) {
+	next := p.db.commit.usage
+	var errs []error
+	if added {
+		errs = append(errs, writeNewBlob(pb, add))
+	}
 	changed := false
 	for i := range p.changes {
-		c := &p.changes[i]
-		if !c.touched {
-			continue
-		}
-		changed = true
-		if c.had {
-			next.count(&c.old, -1)
-			if !c.have || c.new.id != c.old.id {
-				errs[1] = errors.Join(errs[1], removeBytes(pb, &c.old, c.deferred))
-			}
-		}
-		if c.have {
-			next.count(&c.new, 1)
-			db.commit.nextGen++
-			c.new.gen = db.commit.nextGen
-			buf = c.new.append(buf[:0])
-			errs[2] = errors.Join(errs[2], pb.Set(indexKey(c.sum), buf, nil))
-		} else if c.had {
-			errs[2] = errors.Join(errs[2], pb.Delete(indexKey(c.sum), nil))
+		if c := &p.changes[i]; c.touched {
+			changed = true
+			errs = append(errs, p.writeChange(pb, c, &next))
 		}
 	}
 	if changed {
-		errs[2] = errors.Join(errs[2], pb.Set([]byte(metaUsage), next.append(buf[:0]), nil))
+		errs = append(errs, pb.Set([]byte(metaUsage), next.append(nil), nil))
 	}
-	seq := db.commit.seq
+	seq := p.db.commit.seq
 	for _, l := range b.ledger {
 		seq++
-		errs[3] = errors.Join(errs[3], pb.Set(ledgerKey(seq), l, nil))
+		errs = append(errs, pb.Set(ledgerKey(seq), l, nil))
 	}
-	return next, seq, errors.Join(errs[:]...)
+	return next, seq, errors.Join(errs...)
+}
+
+func (p *commitPlan) writeChange(pb *pebble.Batch, c *change, next *usage) error {
+	var gone error
+	if c.had {
+		next.count(&c.old, -1)
+		if c.loses() {
+			gone = removeBytes(pb, &c.old, c.deferred)
+		}
+	}
+	if !c.have {
+		if c.had {
+			return errors.Join(gone, pb.Delete(indexKey(c.sum), nil))
+		}
+		return gone
+	}
+	next.count(&c.new, 1)
+	next.gen++
+	c.new.gen = next.gen
+	return errors.Join(gone, pb.Set(indexKey(c.sum), c.new.append(nil), nil))
 }
 
 func writeNewBlob(pb *pebble.Batch, add *newBlob) error {
@@ -300,22 +387,23 @@ func writeNewBlob(pb *pebble.Batch, add *newBlob) error {
 	return op.Finish()
 }
 
-// removeBytes deletes the bytes of a blob, or notes that it is to be done.
+// removeBytes deletes the bytes of a blob, or notes that it is to be done once
+// its readers have gone.
 func removeBytes(pb *pebble.Batch, e *entry, deferred bool) error {
-	if e.kind == kindMissing {
-		return nil
-	}
+	g := garbage{e.kind, e.id, e.size}
 	if deferred {
-		return pb.Set(idKey(preGarbage, e.id), []byte{byte(e.kind)}, nil)
+		return pb.Set(idKey(preGarbage, e.id), g.append(nil), nil)
 	}
-	return deleteBytes(pb, e.kind, e.id)
+	return deleteBytes(pb, g)
 }
 
-func deleteBytes(pb *pebble.Batch, kind blobKind, id uint64) error {
-	if kind == kindInline {
-		return pb.Delete(idKey(preInline, id), nil)
+// deleteBytes deletes what lies under an id. Large blobs go by range: the tables
+// they are alone in are dropped without being read.
+func deleteBytes(pb *pebble.Batch, g garbage) error {
+	if g.kind == kindInline {
+		return pb.DeleteSized(idKey(preInline, g.id), uint32(g.size)+uint32(len(Sum{})), nil)
 	}
 	return errors.Join(
-		pb.Delete(idKey(preOwner, id), nil),
-		pb.DeleteRange(idKey(preChunk, id), idKey(preChunk, id+1), nil))
+		pb.Delete(idKey(preOwner, g.id), nil),
+		pb.DeleteRange(idKey(preChunk, g.id), idKey(preChunk, g.id+1), nil))
 }

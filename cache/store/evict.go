@@ -4,27 +4,42 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
 
 const (
+	// sampleSize blobs are drawn at random into a pool of the poolSize least
+	// recently used ones seen; the oldest of the pool goes.
 	sampleSize = 10
 	poolSize   = 100
+	// maxMisses victims in a row that could not go end the sampling; then the
+	// index is walked.
+	maxMisses = 50
+	// barrenTime is how long a walk without result is believed.
+	barrenTime = 30 * time.Second
 )
 
-// evictor chooses what makes room: the least recently used of a pool that is
-// fed by random samples of the index.
+// evictor chooses what makes room.
 type evictor struct {
-	mu    sync.Mutex // one eviction at a time; guards pool
-	pool  []victim   // oldest first
-	owner atomic.Pointer[func(Sum, *Batch) bool]
-	nudge chan struct{}
+	mu     sync.Mutex // one eviction at a time; guards what follows
+	pool   []victim   // least recently used first
+	barren time.Time  // when the index was walked in vain
+
+	nudge chan struct{} // wakes the housekeeping
 	n     atomic.Int64
 	bytes atomic.Int64
+}
+
+// owner is what the owner of the rows has registered.
+type owner struct {
+	evict atomic.Pointer[func(Sum, *Batch) bool]
+	refs  atomic.Pointer[func(func(Sum) error) error]
 }
 
 type victim struct {
@@ -34,21 +49,44 @@ type victim struct {
 
 func (e *evictor) init() { e.nudge = make(chan struct{}, 1) }
 
-func (e *evictor) wake() <-chan struct{} { return e.nudge }
+func (e *evictor) wake() {
+	select {
+	case e.nudge <- struct{}{}:
+	default:
+	}
+}
 
-// SetEvictor registers the owner of the rows. fn is called for each blob chosen
-// for eviction and adds to b what must go with it: deletions of rows and one
-// Unref for each reference. It returns false if the blob must stay. It may read
-// the store but must not write or create in it. Without an evictor only blobs
-// without references are evicted.
-func (db *DB) SetEvictor(fn func(s Sum, b *Batch) (ok bool)) { db.evict.owner.Store(&fn) }
+// highWater is the usage at which the housekeeping starts to evict, lowWater
+// where it stops.
+func highWater(budget int64) int64 { return budget - budget/32 }
+func lowWater(budget int64) int64  { return budget - budget/16 }
 
-// evictBytes frees about n bytes and returns how many it did.
-func (db *DB) evictBytes(ctx context.Context, n int64) (freed int64, err error) {
+// SetEvictor registers the owner of the rows. fn is called for each blob that is
+// to be evicted, or dropped as corrupt, and adds to b what must go with it: the
+// deletion or change of rows and one Unref for each reference. It returns false
+// if the blob must stay. A blob still referred to afterwards stays, and so does
+// one whose references changed while fn ran; b is not applied then.
+//
+// fn may read the store, but must not write to it or create blobs. Without it
+// only blobs without references are evicted.
+func (db *DB) SetEvictor(fn func(s Sum, b *Batch) (ok bool)) {
+	if fn == nil {
+		db.owner.evict.Store(nil)
+		return
+	}
+	db.owner.evict.Store(&fn)
+}
+
+// evictBytes evicts until want returns 0, and returns how many bytes went. It
+// returns 0 if nothing can go.
+func (db *DB) evictBytes(ctx context.Context, want func() int64) (freed int64, err error) {
 	db.evict.mu.Lock()
 	defer db.evict.mu.Unlock()
-	misses := 0
-	for freed < n && misses < 100 {
+	goal := want() // somebody else may have evicted while this waited
+	if goal <= 0 {
+		return 0, nil
+	}
+	for misses := 0; freed < goal && misses < maxMisses; {
 		if err := ctx.Err(); err != nil {
 			return freed, err
 		}
@@ -56,94 +94,163 @@ func (db *DB) evictBytes(ctx context.Context, n int64) (freed int64, err error) 
 			return freed, err
 		}
 		if len(db.evict.pool) == 0 {
-			return freed, nil
+			break
 		}
 		v := db.evict.pool[0]
-		db.evict.pool = db.evict.pool[1:]
-		ok, err := db.evictOne(v)
+		db.evict.pool = slices.Delete(db.evict.pool, 0, 1)
+		n, err := db.evictOne(v.sum, v.e.accessed)
 		if err != nil {
 			return freed, err
 		}
-		if !ok {
-			misses++
-			continue
+		misses++
+		if n > 0 {
+			freed, misses = freed+n, 0
 		}
-		misses = 0
-		freed += v.e.size
 	}
-	return freed, nil
+	if freed > 0 {
+		return freed, nil
+	}
+	return db.evictWalk(ctx, goal)
 }
 
-// sample puts random blobs that may be evicted into the pool.
+// sample puts random blobs into the pool.
 func (db *DB) sample() error {
 	it, err := db.pebble.NewIter(&pebble.IterOptions{LowerBound: []byte{preIndex}, UpperBound: []byte{preIndex + 1}})
 	if err != nil {
-		return err
+		return fmt.Errorf("sample blobs: %w", err)
 	}
-	var s Sum
+	defer it.Close()
+	pool := db.evict.pool
 	for range sampleSize {
+		var s Sum
 		_, _ = rand.Read(s[:])
 		if !it.SeekGE(indexKey(s)) && !it.First() {
 			break
 		}
 		e, err := parseEntry(it.Value())
 		if err != nil {
-			return errors.Join(err, it.Close())
+			return fmt.Errorf("sample blobs: %w", err)
 		}
 		copy(s[:], it.Key()[1:])
 		if e.kind == kindMissing || e.pins > 0 || db.readers.busy(s) {
 			continue
 		}
-		if slices.ContainsFunc(db.evict.pool, func(v victim) bool { return v.sum == s }) {
-			continue
+		if !slices.ContainsFunc(pool, func(v victim) bool { return v.sum == s }) {
+			pool = append(pool, victim{s, e})
 		}
-		db.evict.pool = append(db.evict.pool, victim{s, e})
 	}
-	slices.SortFunc(db.evict.pool, func(a, b victim) int { return int(a.e.accessed - b.e.accessed) })
-	if len(db.evict.pool) > poolSize {
-		db.evict.pool = db.evict.pool[:poolSize]
+	slices.SortFunc(pool, func(a, b victim) int { return int(a.e.accessed - b.e.accessed) })
+	db.evict.pool = pool[:min(len(pool), poolSize)]
+	if err := it.Error(); err != nil {
+		return fmt.Errorf("sample blobs: %w", err)
 	}
-	return errors.Join(it.Error(), it.Close())
+	return nil
 }
 
-func (db *DB) evictOne(v victim) (bool, error) {
-	e, err := db.readEntry(v.sum)
-	if errors.Is(err, ErrNotFound) {
-		return false, nil
+// evictWalk goes through the whole index for blobs that can go; for stores where
+// hardly any can.
+func (db *DB) evictWalk(ctx context.Context, goal int64) (freed int64, err error) {
+	if d := db.now().Sub(db.evict.barren); d >= 0 && d < barrenTime {
+		return 0, nil
 	}
-	if err != nil {
-		return false, err
-	}
-	if e.pins > 0 || e.kind == kindMissing || e.accessed > v.e.accessed {
-		return false, nil
-	}
-	b := db.NewBatch()
-	if own := db.evict.owner.Load(); own != nil {
-		if !(*own)(v.sum, b) {
-			return false, nil
+	err = db.eachEntry(ctx, func(s Sum, e entry) error {
+		if e.kind == kindMissing || e.pins > 0 {
+			return nil
 		}
-	} else if e.refs > 0 {
-		return false, nil
+		n, err := db.evictOne(s, e.accessed)
+		freed += n
+		if err == nil && freed >= goal {
+			err = ErrStop
+		}
+		return err
+	})
+	if err == nil && freed == 0 {
+		db.evict.barren = db.now()
 	}
-	_, err = db.apply(b, nil, &guard{sum: v.sum, gen: e.gen}, false)
-	if errors.Is(err, errChanged) {
-		return false, nil
+	return freed, err
+}
+
+// evictOne evicts a blob last used at accessed, and returns how many bytes that
+// freed: 0 if it cannot go.
+func (db *DB) evictOne(s Sum, accessed int64) (int64, error) {
+	e, err := db.readEntry(s)
+	if errors.Is(err, ErrNotFound) {
+		return 0, nil
 	}
 	if err != nil {
-		return false, err
+		return 0, err
 	}
+	if e.kind == kindMissing || e.pins > 0 || e.accessed > accessed || db.readers.busy(s) || db.touch.has(s) {
+		return 0, nil
+	}
+	err = db.remove(s, e, false, false)
+	if errors.Is(err, errChanged) || errors.Is(err, errHeld) || errors.Is(err, ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	db.space.deleted(db, e.size)
 	db.evict.n.Add(1)
 	db.evict.bytes.Add(e.size)
-	db.event(Event{Kind: EventEvicted, Sum: v.sum, Bytes: e.size})
-	return true, nil
+	db.event(Event{Kind: EventEvicted, Sum: s, Bytes: e.size})
+	return max(e.size, 1), nil
+}
+
+// remove asks the owner of the rows and takes a blob away with them.
+func (db *DB) remove(s Sum, e entry, corrupt, sync bool) error {
+	b := db.NewBatch()
+	if own := db.owner.evict.Load(); own != nil {
+		if !(*own)(s, b) {
+			return errHeld
+		}
+	} else if e.refs > 0 {
+		return errHeld
+	}
+	_, err := db.apply(b, nil, &guard{sum: s, gen: e.gen, corrupt: corrupt}, sync)
+	return err
 }
 
 // evictAhead frees room before it is asked for.
-func (db *DB) evictAhead() {}
+func (db *DB) evictAhead() error {
+	s := &db.space
+	over := func(line func(int64) int64) (n int64) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if db.cfg.Disk > 0 {
+			n = s.used(db) - line(db.cfg.Disk)
+		}
+		if s.known {
+			lack := db.reserveBytes(s.total) + (s.reserved - s.written) - s.free
+			if s.ballast.lost {
+				lack += 3 * ballastSize
+			}
+			n = max(n, lack-s.stillLeaving(db.now()))
+		}
+		return n
+	}
+	if over(highWater) <= 0 {
+		return nil
+	}
+	for over(lowWater) > 0 {
+		freed, err := db.evictBytes(db.ctx, func() int64 { return over(lowWater) })
+		if err != nil || freed == 0 {
+			return ignoreCancel(err)
+		}
+	}
+	return nil
+}
 
-// Drop removes the bytes of a blob whatever its references; for a corrupt one.
-// Its references are kept, so that a blob committed again under the same sum
-// has them.
+func ignoreCancel(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// Drop removes the bytes of a blob whatever its references; it is for a corrupt
+// one. The references are kept: when the blob is committed again under the same
+// sum it has them still.
 func (db *DB) Drop(s Sum) error {
 	if err := db.gate.enter(); err != nil {
 		return err
@@ -157,7 +264,10 @@ func (db *DB) Drop(s Sum) error {
 		if e.kind == kindMissing {
 			return nil
 		}
-		_, err = db.apply(db.NewBatch(), nil, &guard{sum: s, gen: e.gen, drop: true}, true)
+		_, err = db.apply(db.NewBatch(), nil, &guard{sum: s, gen: e.gen, corrupt: true}, true)
+		if err == nil {
+			db.event(Event{Kind: EventDropped, Sum: s, Bytes: e.size})
+		}
 		if !errors.Is(err, errChanged) {
 			return err
 		}

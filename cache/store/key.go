@@ -44,7 +44,7 @@ type entry struct {
 	accessed int64 // Unix seconds
 	refs     int64
 	pins     int64
-	gen      uint64 // changes with every change of refs or pins
+	gen      int64 // another after every change but that of accessed
 }
 
 func (e *entry) append(b []byte) []byte {
@@ -55,7 +55,7 @@ func (e *entry) append(b []byte) []byte {
 	b = binary.AppendVarint(b, e.accessed)
 	b = binary.AppendUvarint(b, uint64(e.refs))
 	b = binary.AppendUvarint(b, uint64(e.pins))
-	return binary.AppendUvarint(b, e.gen)
+	return binary.AppendVarint(b, e.gen)
 }
 
 var errEntry = errors.New("index entry is malformed")
@@ -73,7 +73,7 @@ func parseEntry(b []byte) (entry, error) {
 	e.accessed = p.varint()
 	e.refs = int64(p.uvarint())
 	e.pins = int64(p.uvarint())
-	e.gen = p.uvarint()
+	e.gen = p.varint()
 	if p.bad || len(p.b) != 0 || e.size < 0 || e.refs < 0 || e.pins < 0 {
 		return e, fmt.Errorf("%w: %w", ErrCorrupt, errEntry)
 	}
@@ -136,13 +136,14 @@ func prefixEnd(prefix []byte) []byte {
 	return nil
 }
 
-// usage is what the index adds up to. It is stored with every change of it, so
-// that starting needs no scan.
+// usage is what the index adds up to. It is stored with every change of the
+// index, so that starting needs no scan.
 type usage struct {
 	inlineBlobs, inlineBytes int64
 	largeBlobs, largeBytes   int64
 	missing                  int64
 	pinned                   int64 // blobs with at least one pin
+	gen                      int64 // last generation given to an entry
 }
 
 func (u *usage) bytes() int64 { return u.inlineBytes + u.largeBytes }
@@ -164,8 +165,18 @@ func (u *usage) count(e *entry, sign int64) {
 	}
 }
 
+// add adds (sign 1) or subtracts (sign -1) what v counts.
+func (u *usage) add(v usage, sign int64) {
+	u.inlineBlobs += sign * v.inlineBlobs
+	u.inlineBytes += sign * v.inlineBytes
+	u.largeBlobs += sign * v.largeBlobs
+	u.largeBytes += sign * v.largeBytes
+	u.missing += sign * v.missing
+	u.pinned += sign * v.pinned
+}
+
 func (u *usage) append(b []byte) []byte {
-	for _, v := range [...]int64{u.inlineBlobs, u.inlineBytes, u.largeBlobs, u.largeBytes, u.missing, u.pinned} {
+	for _, v := range [...]int64{u.inlineBlobs, u.inlineBytes, u.largeBlobs, u.largeBytes, u.missing, u.pinned, u.gen} {
 		b = binary.AppendVarint(b, v)
 	}
 	return b
@@ -173,8 +184,8 @@ func (u *usage) append(b []byte) []byte {
 
 func parseUsage(b []byte) (usage, error) {
 	p := fieldReader{b: b}
-	u := usage{p.varint(), p.varint(), p.varint(), p.varint(), p.varint(), p.varint()}
-	if p.bad {
+	u := usage{p.varint(), p.varint(), p.varint(), p.varint(), p.varint(), p.varint(), p.varint()}
+	if p.bad || len(p.b) != 0 {
 		return usage{}, fmt.Errorf("%w: usage record is malformed", ErrCorrupt)
 	}
 	return u, nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -37,6 +38,7 @@ func (db *DB) pebbleOptions() *pebble.Options {
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       1000,
+		FlushDelayDeleteRange:       time.Second,
 		LBaseMaxBytes:               64 << 20,
 		BytesPerSync:                bytesPerSync,
 		WALBytesPerSync:             bytesPerSync,
@@ -84,6 +86,19 @@ func (db *DB) openPebble() error {
 	return nil
 }
 
+// ingestTable makes a finished table part of the database, durably.
+func (db *DB) ingestTable(ctx context.Context, path string) (err error) {
+	if err := db.broken.Load(); err != nil {
+		return *err
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = db.breakDown(fmt.Errorf("ingest: %v", r))
+		}
+	}()
+	return db.pebble.Ingest(ctx, []string{path})
+}
+
 // pebbleEvents forwards what the owner of the store should hear of.
 func (db *DB) pebbleEvents() *pebble.EventListener {
 	return &pebble.EventListener{
@@ -115,6 +130,9 @@ func (l pebbleLogger) Errorf(format string, args ...any) {
 func (l pebbleLogger) Fatalf(format string, args ...any) {
 	msg := strings.TrimSpace(fmt.Sprintf(format, args...))
 	l.db.log.Error(msg)
+	if l.db.cfg.fatal != nil {
+		l.db.cfg.fatal(msg)
+	}
 	panic(fatalError(msg))
 }
 

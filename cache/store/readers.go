@@ -1,13 +1,16 @@
 package store
 
 import (
-	"math"
+	"encoding/binary"
+	"errors"
+	"fmt"
 	"sync"
 )
 
 // readers counts who reads which blob, so that its bytes are not deleted under
 // them. A blob deleted while it is read disappears from the index at once; its
-// bytes go with the last reader.
+// bytes go with the last reader. The garbage record written instead of the
+// deletion makes sure of that across a crash.
 type readers struct {
 	mu    sync.Mutex
 	n     map[Sum]int
@@ -15,9 +18,28 @@ type readers struct {
 	later map[Sum][]garbage // deleted from the index, bytes still there
 }
 
+// garbage names bytes that no index entry names any more.
 type garbage struct {
 	kind blobKind
 	id   uint64
+	size int64
+}
+
+// append encodes the value of a garbage record; the key has the id.
+func (g garbage) append(b []byte) []byte {
+	return binary.AppendUvarint(append(b, byte(g.kind)), uint64(g.size))
+}
+
+func parseGarbage(key, val []byte) (garbage, error) {
+	if len(key) != 1+idLen || len(val) < 2 || val[0] != byte(kindInline) && val[0] != byte(kindLarge) {
+		return garbage{}, fmt.Errorf("%w: garbage record is malformed", ErrCorrupt)
+	}
+	p := fieldReader{b: val[1:]}
+	g := garbage{blobKind(val[0]), binary.BigEndian.Uint64(key[1:]), int64(p.uvarint())}
+	if p.bad || len(p.b) > 0 {
+		return garbage{}, fmt.Errorf("%w: garbage record is malformed", ErrCorrupt)
+	}
+	return g, nil
 }
 
 func (r *readers) init() {
@@ -70,7 +92,7 @@ func (r *readers) condemn(cs []change) {
 		}
 		if r.n[c.sum] > 0 {
 			c.deferred = true
-			r.later[c.sum] = append(r.later[c.sum], garbage{c.old.kind, c.old.id})
+			r.later[c.sum] = append(r.later[c.sum], garbage{c.old.kind, c.old.id, c.old.size})
 		} else {
 			r.dying[c.sum] = struct{}{}
 		}
@@ -88,50 +110,34 @@ func (r *readers) settle(cs []change) {
 	}
 }
 
-// loses reports whether the bytes of the old entry go.
-func (c *change) loses() bool {
-	return c.had && c.old.kind != kindMissing && (!c.have || c.new.kind == kindMissing)
-}
-
-// idSource gives out the ids under which bytes are stored. They only grow.
-// mark is below every id that may belong to bytes without an index entry.
-type idSource struct {
-	mu   sync.Mutex
-	next uint64
-	live map[uint64]struct{} // of writers that are neither committed nor gone
-}
-
-func (s *idSource) init() { s.live = make(map[uint64]struct{}) }
-
-func (s *idSource) take() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	id := s.next
-	s.next++
-	s.live[id] = struct{}{}
-	return id
-}
-
-func (s *idSource) done(id uint64) {
-	s.mu.Lock()
-	delete(s.live, id)
-	s.mu.Unlock()
-}
-
-func (s *idSource) isLive(id uint64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, ok := s.live[id]
-	return ok
-}
-
-// mark returns the lowest id that may be an orphan after a crash.
-func (s *idSource) mark() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	m := uint64(math.MaxUint64)
-	for id := range s.live {
-		m = min(m, id)
+// releaseReader ends a reader and deletes what it alone kept.
+func (db *DB) releaseReader(s Sum) {
+	g := db.readers.release(s)
+	if len(g) == 0 {
+		return
 	}
-	return min(m, s.next)
+	if err := db.dropBytes(g, true); err != nil {
+		db.event(Event{Kind: EventError, Sum: s, Err: fmt.Errorf("delete blob: %w", err)})
+	}
+}
+
+// dropBytes deletes bytes that no index entry names; noted says that a garbage
+// record exists for them. It is not synced: what a crash undoes, the next Open
+// does again.
+func (db *DB) dropBytes(gs []garbage, noted bool) error {
+	if err := db.broken.Load(); err != nil {
+		return *err
+	}
+	pb := db.pebble.NewBatch()
+	for _, g := range gs {
+		if err := deleteBytes(pb, g); err != nil {
+			return err
+		}
+		if noted {
+			if err := pb.Delete(idKey(preGarbage, g.id), nil); err != nil {
+				return err
+			}
+		}
+	}
+	return errors.Join(db.write(pb, false), pb.Close())
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -34,10 +35,10 @@ func (db *DB) tempPath(id uint64, n uint32) string {
 	return db.fs.PathJoin(db.cfg.Dir, tempDir, fmt.Sprintf("%016x-%08x.sst", id, n))
 }
 
-// recover loads the few things kept in memory and removes what a crash left:
+// restore loads the few things kept in memory and removes what a crash left:
 // bytes that no index entry names. Those can only be in ids from the mark on,
 // and in the garbage records, so this does not depend on the size of the store.
-func (db *DB) recover() error {
+func (db *DB) restore() error {
 	if err := db.loadUsage(); err != nil {
 		return err
 	}
@@ -60,11 +61,10 @@ func (db *DB) recover() error {
 		next = max(next, id+1)
 	}
 	db.ids.next = next
-	db.commit.nextGen = uint64(unix(db.now())) << 20
 	if err := db.sweepGarbage(); err != nil {
 		return fmt.Errorf("sweep deleted blobs: %w", err)
 	}
-	if _, _, err := db.sweepOrphans(mark); err != nil {
+	if _, _, err := db.sweepOrphans(db.ctx, mark); err != nil {
 		return fmt.Errorf("sweep orphans: %w", err)
 	}
 	return nil
@@ -121,11 +121,9 @@ func (db *DB) saveMark() error {
 func (db *DB) sweepGarbage() error {
 	var gs []garbage
 	err := db.scan([]byte{preGarbage}, []byte{preGarbage + 1}, func(key, val []byte) error {
-		if len(key) != 1+idLen || len(val) != 1 {
-			return fmt.Errorf("%w: garbage record is malformed", ErrCorrupt)
-		}
-		gs = append(gs, garbage{blobKind(val[0]), binary.BigEndian.Uint64(key[1:])})
-		return nil
+		g, err := parseGarbage(key, val)
+		gs = append(gs, g)
+		return err
 	})
 	if err != nil || len(gs) == 0 {
 		return err
@@ -135,8 +133,11 @@ func (db *DB) sweepGarbage() error {
 
 // sweepOrphans deletes chunks with ids from `from` on that belong to no
 // committed blob and no running writer, and reports how many blobs and chunks.
-func (db *DB) sweepOrphans(from uint64) (blobs, chunks int64, err error) {
+func (db *DB) sweepOrphans(ctx context.Context, from uint64) (blobs, chunks int64, err error) {
 	for {
+		if err := ctx.Err(); err != nil {
+			return blobs, chunks, err
+		}
 		id, ok, err := db.nextChunkID(from)
 		if err != nil || !ok {
 			return blobs, chunks, err
@@ -153,7 +154,7 @@ func (db *DB) sweepOrphans(from uint64) (blobs, chunks int64, err error) {
 		if err := db.scan(idKey(preChunk, id), idKey(preChunk, id+1), func(_, _ []byte) error { n++; return nil }); err != nil {
 			return blobs, chunks, err
 		}
-		if err := db.dropBytes([]garbage{{kindLarge, id}}, false); err != nil {
+		if err := db.dropBytes([]garbage{{kindLarge, id, n * chunkSize}}, false); err != nil {
 			return blobs, chunks, err
 		}
 		blobs, chunks = blobs+1, chunks+n

@@ -2,20 +2,28 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// scanBatch is the number of keys after which an iteration is started anew, so
-// that a slow callback does not keep old tables and memtables alive.
-const scanBatch = 4096
+const (
+	// scanBatch keys or scanTime after its start an iteration is started anew,
+	// so that a slow callback does not keep old tables and memtables alive.
+	scanBatch = 4096
+	scanTime  = 200 * time.Millisecond
+	// recountTime is how often rows are counted in the background.
+	recountTime = 15 * time.Minute
+)
 
 // rowCount is the number of rows when they were last counted.
 type rowCount struct {
-	n atomic.Int64
+	n    atomic.Int64
+	last time.Time // housekeeping only
 }
 
 // Row returns a copy of the value under key, or ErrNotFound.
@@ -90,9 +98,10 @@ func (db *DB) scanPart(lower, upper []byte, fn func(key, val []byte) error) (nex
 			err = fmt.Errorf("iterate: %w", cerr)
 		}
 	}()
+	began := time.Now()
 	n := 0
 	for ok := it.First(); ok; ok = it.Next() {
-		if n == scanBatch {
+		if n == scanBatch || n > 0 && n%64 == 0 && time.Since(began) > scanTime {
 			return append([]byte(nil), it.Key()...), nil
 		}
 		n++
@@ -105,4 +114,30 @@ func (db *DB) scanPart(lower, upper []byte, fn func(key, val []byte) error) (nex
 		}
 	}
 	return nil, it.Error()
+}
+
+// CountRows counts the rows whose key starts with prefix. It reads them all.
+func (db *DB) CountRows(ctx context.Context, prefix []byte) (n int64, err error) {
+	err = db.Rows(prefix, nil, func(_, _ []byte) error {
+		n++
+		if n%scanBatch == 0 {
+			return ctx.Err()
+		}
+		return nil
+	})
+	return n, err
+}
+
+// recountRows renews the number of rows in Stats.
+func (db *DB) recountRows() error {
+	if !db.rows.last.IsZero() && time.Since(db.rows.last) < recountTime {
+		return nil
+	}
+	n, err := db.CountRows(db.ctx, nil)
+	if err != nil {
+		return ignoreCancel(err)
+	}
+	db.rows.n.Store(n)
+	db.rows.last = time.Now()
+	return nil
 }

@@ -29,16 +29,20 @@ type segment struct {
 	// pending are the chunks that have not, oldest first.
 	pending [][]byte
 	length  int64 // bytes in the file
-	lost    bool  // a chunk was not found in the table's output
+	dropped bool  // the file is thrown away: no need to sync
 	recycle func([]byte)
 }
+
+// maxPending bounds the chunks on their way through the table writer, which
+// keeps about three.
+const maxPending = 8
 
 var errLayout = errors.New("table does not hold chunks in one piece")
 
 func (db *DB) newSegment(path string, first uint32) (*segment, error) {
 	f, err := db.fs.Create(path, writeCategory)
 	if err != nil {
-		return nil, fmt.Errorf("create table: %w", err)
+		return nil, fmt.Errorf("create table: %w", noSpace(err))
 	}
 	f = vfs.NewSyncingFile(f, vfs.SyncingFileOptions{BytesPerSync: bytesPerSync, NoSyncOnClose: true})
 	s := &segment{path: path, file: f, first: first, recycle: db.putChunk}
@@ -69,7 +73,7 @@ func (s *segment) add(id uint64, chunk []byte) error {
 	s.added++
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.lost {
+	if len(s.pending) > maxPending {
 		return errLayout
 	}
 	return nil
@@ -84,7 +88,7 @@ func (s *segment) finish() error {
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if len(s.pending) > 0 || s.lost {
+	if len(s.pending) > 0 {
 		return errLayout
 	}
 	return nil
@@ -94,10 +98,13 @@ func (s *segment) finish() error {
 // caller.
 func (s *segment) discard() {
 	if s.table != nil {
-		_ = s.table.Close() // the table is thrown away
+		s.dropped = true
+		_ = s.table.Close() // ends its goroutine
 		s.table = nil
 	}
-	_ = s.file.Close()
+	_ = s.file.Close() // finish has synced what is needed
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, c := range s.pending {
 		s.recycle(c)
 	}
@@ -125,22 +132,28 @@ type segmentFile segment
 var _ objstorage.Writable = (*segmentFile)(nil)
 
 func (f *segmentFile) Write(p []byte) error {
-	f.mu.Lock()
+	f.mu.RLock()
+	var chunk []byte
 	if len(f.pending) > 0 {
-		chunk := f.pending[0]
-		if at := locate(p, chunk); at >= 0 {
-			defer f.reached(f.length+int64(at), chunk)
-		} else if len(p) > len(chunk)+maxOverhead {
-			f.lost = true
-		}
+		chunk = f.pending[0]
 	}
-	start := len(p)
-	f.mu.Unlock()
-	_, err := f.file.Write(p)
+	start := f.length
+	f.mu.RUnlock()
+	at := -1
+	if chunk != nil {
+		at = locate(p, chunk) // before Write, which may change p
+	}
+	n := len(p)
+	if _, err := f.file.Write(p); err != nil {
+		return noSpace(err)
+	}
 	f.mu.Lock()
-	f.length += int64(start)
+	f.length += int64(n)
 	f.mu.Unlock()
-	return err
+	if at >= 0 {
+		f.reached(start+int64(at), chunk)
+	}
+	return nil
 }
 
 // reached notes where a chunk is and drops the copy in memory.
@@ -152,7 +165,12 @@ func (f *segmentFile) reached(at int64, chunk []byte) {
 	f.recycle(chunk)
 }
 
-func (f *segmentFile) Finish() error { return f.file.Sync() }
+func (f *segmentFile) Finish() error {
+	if f.dropped {
+		return nil
+	}
+	return noSpace(f.file.Sync())
+}
 
 func (f *segmentFile) Abort() {}
 

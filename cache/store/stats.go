@@ -1,9 +1,6 @@
 package store
 
-import (
-	"sync"
-	"time"
-)
+import "time"
 
 // Stats is a look at the store. Sizes are in bytes.
 type Stats struct {
@@ -60,11 +57,6 @@ type PebbleStats struct {
 	BytesFlushed    int64
 	BytesCompacted  int64
 	BytesIngested   int64
-}
-
-type scrubResults struct {
-	mu sync.Mutex
-	s  ScrubStats
 }
 
 // Stats returns the present state. It is cheap enough to be asked every second.

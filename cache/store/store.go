@@ -12,6 +12,7 @@
 package store
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -54,19 +55,22 @@ type DB struct {
 	now    func() time.Time
 
 	gate    gate
-	stop    chan struct{} // closed by Close: background work ends
+	ctx     context.Context // ends with Close: background work stops
+	stop    context.CancelFunc
 	workers sync.WaitGroup
 
 	// commit orders all changes of the index. Its critical section is short:
 	// it never spans a sync. Lock order: evict.mu, commit.mu, readers.mu.
 	commit struct {
 		sync.Mutex
-		usage   usage  // what the index adds up to
-		seq     uint64 // last ledger sequence number given out
-		nextGen uint64
+		usage usage  // what the index adds up to
+		seq   uint64 // last ledger sequence number given out
 	}
-	durableSeq atomic.Uint64 // last ledger sequence number known to be synced
-	counts     atomic.Pointer[usage]
+	durableSeq atomic.Uint64         // last ledger sequence number known to be synced
+	counts     atomic.Pointer[usage] // copy of commit.usage
+	broken     atomic.Pointer[error] // the log could not be written: no more writes
+
+	segmentChunks int // chunks in a full table
 
 	ids     idSource
 	readers readers
@@ -77,6 +81,7 @@ type DB struct {
 	chunks  sync.Pool // *[]byte of chunkSize
 	scrubs  scrubResults
 	rows    rowCount
+	owner   owner
 }
 
 // Open opens or creates the store in cfg.Dir and finishes what a crash may have
@@ -86,12 +91,16 @@ func Open(cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	db := &DB{cfg: cfg, fs: cfg.FS, log: cfg.Logger, now: cfg.Now, stop: make(chan struct{})}
+	db := &DB{cfg: cfg, log: cfg.Logger, now: cfg.Now}
+	db.ctx, db.stop = context.WithCancel(context.Background())
+	db.segmentChunks = segmentSize / chunkSize
+	db.fs = vfs.OnDiskFull(cfg.FS, db.onDiskFull)
 	db.gate.init()
 	db.readers.init()
 	db.ids.init()
 	db.touch.init()
 	db.evict.init()
+	db.loans.init()
 	db.chunks.New = func() any { b := make([]byte, chunkSize); return &b }
 	if err := db.prepareDir(); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
@@ -99,10 +108,10 @@ func Open(cfg Config) (*DB, error) {
 	if err := db.openPebble(); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	if err := db.recover(); err != nil {
+	if err := db.restore(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store: %w", err), db.pebble.Close())
 	}
-	db.space.refresh(db)
+	_ = db.space.refresh(db) // unknown free space is no reason not to open
 	db.workers.Add(1)
 	go db.housekeep()
 	return db, nil
@@ -112,18 +121,15 @@ func Open(cfg Config) (*DB, error) {
 // database. Writers and Blobs still open fail with ErrClosed afterwards.
 func (db *DB) Close() error {
 	if !db.gate.close(func() {
-		close(db.stop)
+		db.stop()
 		db.workers.Wait()
 	}) {
 		return ErrClosed
 	}
-	err := db.flushTouches()
-	if merr := db.saveMark(); err == nil {
-		err = merr
+	if err := db.broken.Load(); err != nil {
+		return *err // the database below would wait for its log for ever
 	}
-	if cerr := db.pebble.Close(); err == nil {
-		err = cerr
-	}
+	err := errors.Join(db.flushTouches(), db.saveMark(), db.pebble.Close())
 	if err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
@@ -131,78 +137,35 @@ func (db *DB) Close() error {
 }
 
 // housekeep runs what is done every few seconds: access times, the mark of the
-// orphan sweep, a look at the free space, and eviction ahead of need.
+// orphan sweep, a look at the free space, eviction ahead of need, and now and
+// then the count of rows.
 func (db *DB) housekeep() {
 	defer db.workers.Done()
 	tick := time.NewTicker(houseInterval)
 	defer tick.Stop()
+	db.report("watch free space", db.space.watch(db))
 	for {
 		select {
-		case <-db.stop:
+		case <-db.ctx.Done():
 			return
-		case <-db.evict.wake():
+		case <-db.evict.nudge:
 		case <-tick.C:
 		}
 		if db.gate.enter() != nil {
 			return
 		}
-		db.space.refresh(db)
-		if err := db.flushTouches(); err != nil {
-			db.event(Event{Kind: EventError, Err: fmt.Errorf("write access times: %w", err)})
-		}
-		if err := db.saveMark(); err != nil {
-			db.event(Event{Kind: EventError, Err: fmt.Errorf("write sweep mark: %w", err)})
-		}
-		db.evictAhead()
+		db.report("write access times", db.flushTouches())
+		db.report("write sweep mark", db.saveMark())
+		db.report("watch free space", db.space.watch(db))
+		db.report("evict", db.evictAhead())
+		db.report("count rows", db.recountRows())
 		db.gate.leave()
 	}
 }
 
-// gate counts running calls so that Close can wait for them. Nested entering is
-// allowed.
-type gate struct {
-	mu     sync.Mutex
-	n      int
-	closed bool
-	idle   *sync.Cond
-}
-
-func (g *gate) init() { g.idle = sync.NewCond(&g.mu) }
-
-func (g *gate) enter() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closed {
-		return ErrClosed
+// report turns an error of background work into an event.
+func (db *DB) report(doing string, err error) {
+	if err != nil && !errors.Is(err, ErrClosed) && db.broken.Load() == nil {
+		db.event(Event{Kind: EventError, Err: fmt.Errorf("%s: %w", doing, err)})
 	}
-	g.n++
-	return nil
-}
-
-func (g *gate) leave() {
-	g.mu.Lock()
-	g.n--
-	if g.n == 0 && g.closed {
-		g.idle.Broadcast()
-	}
-	g.mu.Unlock()
-}
-
-// close shuts the gate, runs stop, and waits until nobody is inside. It
-// reports whether this call was the one that closed it.
-func (g *gate) close(stop func()) bool {
-	g.mu.Lock()
-	if g.closed {
-		g.mu.Unlock()
-		return false
-	}
-	g.closed = true
-	g.mu.Unlock()
-	stop()
-	g.mu.Lock()
-	for g.n > 0 {
-		g.idle.Wait()
-	}
-	g.mu.Unlock()
-	return true
 }

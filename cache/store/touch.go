@@ -2,14 +2,18 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"sync"
-
-	"github.com/cockroachdb/pebble/v2"
 )
 
-// maxTouched bounds the access times held in memory.
-const maxTouched = 64 << 10
+const (
+	// maxTouched bounds the access times held in memory; more are lost.
+	maxTouched = 64 << 10
+	// touchBatch access times are written in one critical section.
+	touchBatch = 256
+)
 
+// toucher gathers access times.
 type toucher struct {
 	mu sync.Mutex
 	at map[Sum]int64
@@ -17,9 +21,16 @@ type toucher struct {
 
 func (t *toucher) init() { t.at = make(map[Sum]int64) }
 
+func (t *toucher) has(s Sum) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, ok := t.at[s]
+	return ok
+}
+
 // Touch notes that a blob was used. Access times are gathered in memory,
-// written every few seconds, and only if the stored one is more than ten
-// minutes old.
+// written every ten seconds, and only if the stored one is more than ten minutes
+// older.
 func (db *DB) Touch(s Sum) {
 	now := unix(db.now())
 	t := &db.touch
@@ -30,36 +41,59 @@ func (db *DB) Touch(s Sum) {
 	}
 }
 
-// flushTouches writes the access times.
+// flushTouches writes the access times. It does not sync: they may be lost.
 func (db *DB) flushTouches() error {
 	t := &db.touch
 	t.mu.Lock()
 	at := t.at
 	t.at = make(map[Sum]int64)
 	t.mu.Unlock()
-	var errs []error
+	part := make(map[Sum]int64, touchBatch)
 	for s, when := range at {
-		errs = append(errs, db.writeTouch(s, when))
+		e, err := db.readEntry(s)
+		if errors.Is(err, ErrNotFound) || err == nil && when-e.accessed <= int64(touchAge.Seconds()) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		part[s] = when
+		if len(part) == touchBatch {
+			if err := db.writeTouches(part); err != nil {
+				return err
+			}
+			clear(part)
+		}
 	}
-	return errors.Join(errs...)
+	return db.writeTouches(part)
 }
 
-func (db *DB) writeTouch(s Sum, when int64) error {
-	e, err := db.readEntry(s)
-	if errors.Is(err, ErrNotFound) || err == nil && when-e.accessed < int64(touchAge.Seconds()) {
+// writeTouches rewrites entries with a new access time. They were read just
+// now, so the critical section finds them in memory.
+func (db *DB) writeTouches(at map[Sum]int64) error {
+	if len(at) == 0 {
 		return nil
 	}
-	if err != nil {
-		return err
+	if err := db.broken.Load(); err != nil {
+		return *err
 	}
 	db.commit.Lock()
 	defer db.commit.Unlock()
-	if e, err = db.readEntry(s); err != nil {
+	pb := db.pebble.NewBatch()
+	var buf []byte
+	for s, when := range at {
+		e, err := db.readEntry(s)
 		if errors.Is(err, ErrNotFound) {
-			return nil
+			continue
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		e.accessed = max(e.accessed, when)
+		buf = e.append(buf[:0])
+		if err := pb.Set(indexKey(s), buf, nil); err != nil {
+			return fmt.Errorf("write access time: %w", err)
+		}
 	}
-	e.accessed = max(e.accessed, when)
-	return db.pebble.Set(indexKey(s), e.append(nil), pebble.NoSync)
+	return errors.Join(db.write(pb, false), pb.Close())
 }

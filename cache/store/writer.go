@@ -17,29 +17,34 @@ import (
 // tables of at most 64 MiB, each made part of the database as it is full, so
 // that memory is constant.
 type Writer struct {
-	db   *DB
-	ctx  context.Context
-	id   uint64
-	hold *reservation
+	db     *DB
+	ctx    context.Context
+	id     uint64
+	hold   *reservation
+	failed error // first failure; ends writing
+	sealed bool  // Commit was called
 
-	mu        sync.RWMutex // guards what follows against readers
-	hash      hash.Hash
+	hashing sync.Mutex
+	hash    hash.Hash
+
+	// mu guards what readers see. The writer's own goroutine changes it under
+	// mu and reads it without. Lock order: mu, then the segment's.
+	mu        sync.RWMutex
 	size      int64
+	large     bool
 	small     []byte   // all bytes, while few
 	cur       []byte   // the chunk being filled, once large
 	seg       *segment // the table being filled
 	ingested  uint32   // chunks that are in the database
-	large     bool
-	sum       Sum // after Commit
 	committed bool
 	added     bool // committed under our id: the blob is ours
+	sum       Sum  // once committed
 	released  bool
-	failed    error
 }
 
 // Create begins a blob. size is its length in bytes, -1 if unknown; that much
 // is reserved now, evicting if need be, and more as it is written. It returns
-// ErrFull if there is no room. The context ends eviction and writing.
+// ErrFull if there is no room. The context ends waiting, eviction and writing.
 func (db *DB) Create(ctx context.Context, size int64) (*Writer, error) {
 	if err := db.gate.enter(); err != nil {
 		return nil, err
@@ -50,9 +55,7 @@ func (db *DB) Create(ctx context.Context, size int64) (*Writer, error) {
 		return nil, fmt.Errorf("create blob: %w", err)
 	}
 	w := &Writer{db: db, ctx: ctx, id: db.ids.take(), hold: hold, hash: sha256.New()}
-	if size > 0 && size <= db.cfg.InlineMax {
-		w.small = make([]byte, 0, size)
-	}
+	w.small = make([]byte, 0, min(max(size, 0), db.cfg.InlineMax))
 	return w, nil
 }
 
@@ -64,97 +67,106 @@ func (w *Writer) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	defer w.db.gate.leave()
-	if w.failed == nil {
-		w.failed = w.writable()
-	}
-	if w.failed != nil {
-		return 0, w.failed
+	if err := w.usable(); err != nil {
+		return 0, err
 	}
 	done := 0
 	for done < len(p) {
 		part := p[done:min(len(p), done+chunkSize)]
-		if err := w.hold.use(w.ctx, int64(len(part))); err != nil {
-			w.failed = fmt.Errorf("write blob: %w", err)
-			return done, w.failed
+		err := w.hold.use(w.ctx, int64(len(part)))
+		if err == nil {
+			err = w.put(part)
 		}
-		n, err := w.put(part)
-		done += n
 		if err != nil {
 			w.failed = fmt.Errorf("write blob: %w", err)
 			return done, w.failed
 		}
+		done += len(part)
 	}
 	return done, nil
 }
 
-func (w *Writer) writable() error {
+// usable says why nothing can be written any more.
+func (w *Writer) usable() error {
 	switch {
+	case w.failed != nil:
+		return w.failed
 	case w.released:
 		return errors.New("write blob: writer was released")
-	case w.committed:
-		return errors.New("write blob: writer was committed")
+	case w.sealed:
+		return errors.New("write blob: writer was sealed by Commit")
 	}
 	return w.ctx.Err()
 }
 
 // put appends part to memory or to the table.
-func (w *Writer) put(part []byte) (int, error) {
-	if !w.large {
-		if w.size+int64(len(part)) <= w.db.cfg.InlineMax {
-			w.mu.Lock()
-			w.hash.Write(part)
-			w.small = append(w.small, part...)
-			w.size += int64(len(part))
-			w.mu.Unlock()
-			return len(part), nil
-		}
+func (w *Writer) put(part []byte) error {
+	if !w.large && w.size+int64(len(part)) > w.db.cfg.InlineMax {
 		if err := w.enlarge(); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	done := 0
-	for done < len(part) {
-		n := w.fill(part[done:])
-		done += n
+	w.hashing.Lock()
+	w.hash.Write(part)
+	w.hashing.Unlock()
+	if !w.large {
+		w.mu.Lock()
+		w.small = append(w.small, part...)
+		w.size += int64(len(part))
+		w.mu.Unlock()
+		return nil
+	}
+	for len(part) > 0 {
+		n := min(len(part), chunkSize-len(w.cur))
+		w.mu.Lock()
+		w.cur = append(w.cur, part[:n]...)
+		w.size += int64(n)
+		w.mu.Unlock()
+		part = part[n:]
 		if len(w.cur) == chunkSize {
 			if err := w.flushChunk(); err != nil {
-				return done, err
+				return err
 			}
 		}
 	}
-	return done, nil
+	return nil
 }
 
-// fill copies into the current chunk as much as fits.
-func (w *Writer) fill(p []byte) int {
-	n := min(len(p), chunkSize-len(w.cur))
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.hash.Write(p[:n])
-	w.cur = append(w.cur, p[:n]...)
-	w.size += int64(n)
-	return n
-}
-
-// enlarge turns a small blob into a large one.
+// enlarge turns a small blob into a large one. Readers see its bytes in memory
+// until they are all in chunks.
 func (w *Writer) enlarge() error {
-	w.mu.Lock()
-	small := w.small
-	w.cur = w.db.getChunk()
-	n := min(len(small), chunkSize)
-	w.cur = append(w.cur, small[:n]...)
-	rest := small[n:]
-	w.large = true
-	w.mu.Unlock()
-	for len(w.cur) == chunkSize {
-		if err := w.flushChunk(); err != nil {
+	cur := w.db.getChunk()
+	for rest := w.small; ; {
+		n := min(len(rest), chunkSize)
+		cur, rest = append(cur, rest[:n]...), rest[n:]
+		if len(cur) < chunkSize {
+			break
+		}
+		if err := w.openSegment(); err != nil {
 			return err
 		}
-		n := min(len(rest), chunkSize)
-		w.cur, rest = append(w.cur, rest[:n]...), rest[n:]
+		w.seg.stage(cur)
+		if err := w.seg.add(w.id, cur); err != nil {
+			return err
+		}
+		cur = w.db.getChunk()
 	}
 	w.mu.Lock()
-	w.small = nil
+	w.large, w.small, w.cur = true, nil, cur
+	w.mu.Unlock()
+	return nil
+}
+
+func (w *Writer) openSegment() error {
+	if w.seg != nil {
+		return nil
+	}
+	seg, err := w.db.newSegment(w.db.tempPath(w.id, w.ingested), w.ingested)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.seg = seg
 	w.mu.Unlock()
 	return nil
 }
@@ -162,15 +174,8 @@ func (w *Writer) enlarge() error {
 // flushChunk hands the current chunk to the table, and the table to the
 // database when it is full.
 func (w *Writer) flushChunk() error {
-	if w.seg == nil {
-		path := w.db.tempPath(w.id, w.ingested)
-		seg, err := w.db.newSegment(path, w.ingested)
-		if err != nil {
-			return err
-		}
-		w.mu.Lock()
-		w.seg = seg
-		w.mu.Unlock()
+	if err := w.openSegment(); err != nil {
+		return err
 	}
 	// In one step for readers: they find the chunk in the segment from here.
 	w.mu.Lock()
@@ -181,7 +186,7 @@ func (w *Writer) flushChunk() error {
 	if err := w.seg.add(w.id, chunk); err != nil {
 		return err
 	}
-	if int64(w.seg.added)*chunkSize >= segmentSize {
+	if w.seg.added >= w.db.segmentChunks {
 		return w.ingest()
 	}
 	return nil
@@ -193,8 +198,8 @@ func (w *Writer) ingest() error {
 	if err := w.seg.finish(); err != nil {
 		return err
 	}
-	if err := w.db.pebble.Ingest(w.ctx, []string{w.seg.path}); err != nil {
-		return fmt.Errorf("ingest table: %w", err)
+	if err := w.db.ingestTable(w.ctx, w.seg.path); err != nil {
+		return fmt.Errorf("ingest table: %w", noSpace(err))
 	}
 	w.mu.Lock()
 	seg := w.seg
@@ -214,8 +219,8 @@ func (w *Writer) Size() int64 {
 
 // Sum returns the SHA-256 of all bytes written so far.
 func (w *Writer) Sum() Sum {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.hashing.Lock()
+	defer w.hashing.Unlock()
 	return Sum(w.hash.Sum(nil))
 }
 
@@ -228,30 +233,29 @@ func (w *Writer) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, errors.New("read blob: negative offset")
 	}
+	done := 0
+	for done < len(p) {
+		n, err := w.readPart(p[done:], off+int64(done))
+		done += n
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// readPart reads within one chunk.
+func (w *Writer) readPart(p []byte, off int64) (int, error) {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
 	if w.released {
 		return 0, errors.New("read blob: writer was released")
 	}
-	done := 0
-	for done < len(p) && off < w.size {
-		want := p[done:min(int64(len(p)), int64(done)+w.size-off)]
-		n, err := w.readPart(want, off)
-		done += n
-		off += int64(n)
-		if err != nil {
-			return done, fmt.Errorf("read blob: %w", err)
-		}
+	if off >= w.size {
+		return 0, io.EOF
 	}
-	if done < len(p) {
-		return done, io.EOF
-	}
-	return done, nil
-}
-
-// readPart reads within one chunk. w.mu is held.
-func (w *Writer) readPart(p []byte, off int64) (int, error) {
-	if w.small != nil {
+	p = p[:min(int64(len(p)), w.size-off)]
+	if !w.large {
 		return copy(p, w.small[off:]), nil
 	}
 	n, in := uint32(off/chunkSize), off%chunkSize
@@ -260,30 +264,35 @@ func (w *Writer) readPart(p []byte, off int64) (int, error) {
 	if w.seg != nil {
 		last += uint32(w.seg.chunks())
 	}
+	var err error
 	switch {
 	case n >= last:
-		return copy(p, w.cur[in:]), nil
+		copy(p, w.cur[in:])
 	case n >= w.ingested:
-		return len(p), w.seg.readAt(p, n, in)
+		err = w.seg.readAt(p, n, in)
+	default:
+		err = w.db.readChunk(p, w.id, n, in)
 	}
-	return len(p), w.db.readChunk(p, w.id, n, in)
+	if err != nil {
+		return 0, fmt.Errorf("read blob: %w", err)
+	}
+	return len(p), nil
 }
 
-// Commit seals the blob, makes it part of the database and commits b with its
-// index entry, synced. When it returns nil the blob and the rows of b are
-// durable and visible; otherwise neither is. If a blob with the same sum is
-// there already, only b is applied.
+// Commit seals the blob, makes it part of the database and commits b (nil: no
+// rows) with its index entry, synced. When it returns nil the blob and the rows
+// of b are durable and visible; otherwise neither is, and Commit may be tried
+// again. If a blob with the same sum is there already, only b is applied.
 func (w *Writer) Commit(b *Batch) (Sum, error) {
 	if err := w.db.gate.enter(); err != nil {
 		return Sum{}, err
 	}
 	defer w.db.gate.leave()
-	if w.failed == nil {
-		w.failed = w.writable()
+	w.sealed = w.sealed && !w.committed // a failed Commit may be tried again
+	if err := w.usable(); err != nil {
+		return Sum{}, err
 	}
-	if w.failed != nil {
-		return Sum{}, w.failed
-	}
+	w.sealed = true
 	if b == nil {
 		b = w.db.NewBatch()
 	}
@@ -337,30 +346,29 @@ func (w *Writer) Release() {
 		return
 	}
 	w.released = true
+	seg, cur := w.seg, w.cur
+	w.seg, w.cur, w.small = nil, nil, nil
 	w.mu.Unlock()
 	w.hold.release()
+	if cur != nil {
+		w.db.putChunk(cur)
+	}
+	if seg != nil {
+		seg.discard()
+	}
 	if w.db.gate.enter() != nil {
 		return // the next Open sweeps
 	}
 	defer w.db.gate.leave()
-	if w.seg != nil {
-		w.seg.discard()
-		_ = w.db.fs.Remove(w.seg.path) // swept at the next Open if this fails
-		w.seg = nil
+	if seg != nil {
+		_ = w.db.fs.Remove(seg.path) // the next Open removes it otherwise
 	}
-	if w.cur != nil {
-		w.db.putChunk(w.cur)
-		w.cur = nil
-	}
-	w.small = nil
 	if w.added {
 		w.db.releaseReader(w.sum)
 		return
 	}
 	if w.ingested > 0 {
-		if err := w.db.dropBytes([]garbage{{kindLarge, w.id}}, false); err != nil {
-			w.db.event(Event{Kind: EventError, Err: fmt.Errorf("discard blob: %w", err)})
-		}
+		w.db.report("discard blob", w.db.dropBytes([]garbage{{kindLarge, w.id, w.size}}, false))
 	}
 	w.db.ids.done(w.id)
 }
