@@ -1,6 +1,7 @@
 package pypi
 
 import (
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -125,10 +126,10 @@ func parseQuality(params string) int {
 			continue
 		}
 		f, err := strconv.ParseFloat(strings.TrimSpace(val), 64)
-		if err != nil || !(f >= 0) {
-			return 0
+		if err != nil || math.IsNaN(f) {
+			return 1000 // named at least, whatever its weight was to be
 		}
-		return int(min(f, 1)*1000 + 0.5)
+		return int(max(min(f, 1), 0)*1000 + 0.5)
 	}
 	return 1000
 }

@@ -50,6 +50,7 @@ func versionOf(canon, file string) string {
 		// NAME-VERSION-... with every "-" inside a field written "_" (PEP 427).
 		if _, rest, ok := strings.Cut(stem, "-"); ok {
 			v, _, _ = strings.Cut(rest, "-")
+			v = strings.ReplaceAll(v, "_", "-")
 		}
 	default:
 		v = sourceVersion(canon, stem, ext)

@@ -14,7 +14,7 @@ import (
 // vulnerabilities are not in a project page and are left out, not invented.
 type projectDoc struct {
 	Info     projectInfo              `json:"info"`
-	Releases map[string][]projectFile `json:"releases,omitempty"`
+	Releases map[string][]projectFile `json:"releases,omitzero"`
 	URLs     []projectFile            `json:"urls"`
 }
 

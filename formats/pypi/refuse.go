@@ -1,7 +1,6 @@
 package pypi
 
 import (
-	"encoding/json"
 	"fmt"
 	"html"
 	"net/http"
@@ -27,11 +26,7 @@ func (f *Format) Refuse(rq *formats.Request, r *formats.Refusal) *formats.Reply 
 	message := printable(r.Message)
 	switch bodyVariant(rq) {
 	case variantJSON:
-		body, err := json.Marshal(map[string]string{"message": message, "code": r.Kind.String()})
-		if err != nil {
-			body = []byte(`{}`)
-		}
-		reply.Body = append(body, '\n')
+		reply.Body = fmt.Appendf(nil, "{\"message\":%s,\"code\":%s}\n", quote(message), quote(r.Kind.String()))
 		reply.Header.Set("Content-Type", "application/json")
 	case variantHTML:
 		reply.Body = fmt.Appendf(nil, "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>%d %s</title></head>\n<body><p>%s</p></body>\n</html>\n",

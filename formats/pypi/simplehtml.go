@@ -25,15 +25,16 @@ type htmlPage struct {
 	reason  string
 	heading strings.Builder
 	inHead  bool // inside title or h1
+	canon   string
 	files   [][]byte
-	first   string // first distribution file name
+	ours    bool // a file's name begins with the project's
 }
 
 // readHTML turns an HTML project page into the shape of a JSON one. A page must
 // show that it is one: by its version, by its heading, or by a file of the
 // project; an error page with status 200 shows none of them.
 func readHTML(body []byte, base *url.URL, canon string) (*page, error) {
-	h := &htmlPage{base: base}
+	h := &htmlPage{base: base, canon: canon}
 	z := html.NewTokenizer(bytes.NewReader(body))
 	z.SetMaxBuf(maxToken)
 	for {
@@ -42,7 +43,7 @@ func readHTML(body []byte, base *url.URL, canon string) (*page, error) {
 			if err := z.Err(); !errors.Is(err, io.EOF) {
 				return nil, fmt.Errorf("%w: %w", errNotPage, err)
 			}
-			return h.page(canon)
+			return h.page()
 		case html.StartTagToken, html.SelfClosingTagToken:
 			if err := h.tag(z.Token()); err != nil {
 				return nil, err
@@ -116,9 +117,7 @@ func (h *htmlPage) anchor(tok html.Token) error {
 	if extension(name) == "" || !cleanSegment(name) || full.Scheme != "http" && full.Scheme != "https" {
 		return nil
 	}
-	if h.first == "" {
-		h.first = name
-	}
+	h.ours = h.ours || startsWithName(name, h.canon)
 	b := bytes.NewBuffer([]byte("{"))
 	add := func(key string, raw []byte) { writeMember(b, quote(key), raw) }
 	add(keyFilename, quote(name))
@@ -211,25 +210,24 @@ func fragmentHashes(fragment string) []byte {
 	return b.Bytes()
 }
 
-func (h *htmlPage) page(canon string) (*page, error) {
+func (h *htmlPage) page() (*page, error) {
 	heading := strings.TrimSpace(h.heading.String())
 	name := ""
 	if rest, ok := cutPrefixFold(heading, "links for "); ok && validName(strings.TrimSpace(rest)) {
 		name = strings.TrimSpace(rest)
 	}
-	ours := h.first != "" && startsWithName(h.first, canon)
-	if h.version == "" && name == "" && !ours {
+	if h.version == "" && name == "" && !h.ours {
 		return nil, errNotPage
 	}
-	if name == "" && h.first != "" && !ours {
-		return nil, fmt.Errorf("%w: its files are not of %s", errNotPage, canon)
+	if name == "" && len(h.files) > 0 && !h.ours {
+		return nil, fmt.Errorf("%w: its files are not of %s", errNotPage, h.canon)
 	}
 	if major, _, _ := strings.Cut(h.version, "."); h.version != "" && major != "1" {
 		return nil, fmt.Errorf("repository version %q is not known", clip(h.version))
 	}
 	b := bytes.NewBuffer([]byte("{"))
 	writeMember(b, quote("meta"), []byte(`{"api-version":"1.0"}`))
-	writeMember(b, quote("name"), quote(canon))
+	writeMember(b, quote("name"), quote(h.canon))
 	if h.status != "" {
 		s := bytes.NewBuffer([]byte("{"))
 		writeMember(s, quote("status"), quote(h.status))
