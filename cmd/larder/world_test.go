@@ -1,0 +1,461 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"larder/formats/golang/golangtest"
+	"larder/formats/maven/maventest"
+	"larder/formats/npm/npmtest"
+	"larder/formats/pypi/pypitest"
+)
+
+// registryOf returns the fake registry of a format with its default content.
+func registryOf(format string) http.Handler {
+	switch format {
+	case "npm":
+		return npmtest.Default()
+	case "pypi":
+		return pypitest.New()
+	case "maven":
+		return maventest.New()
+	case "go":
+		return golangtest.New()
+	}
+	return nil
+}
+
+type worldKey struct{}
+
+// world is what one script has running beside it.
+type world struct {
+	work      string
+	base      []string // environment given by Setup
+	upstreams map[string]*fakeUpstream
+	node      *runningNode
+}
+
+func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) }
+
+func (w *world) close() {
+	if w.node != nil {
+		w.node.kill()
+	}
+	for _, u := range w.upstreams {
+		u.stop()
+	}
+}
+
+func (w *world) upstream(ts *testscript.TestScript, name string) *fakeUpstream {
+	u := w.upstreams[name]
+	if u == nil {
+		ts.Fatalf("no upstream %q was started", name)
+	}
+	return u
+}
+
+// environ is the script's environment as a program sees it.
+func (w *world) environ(ts *testscript.TestScript, more []string) []string {
+	var env []string
+	for _, kv := range w.base {
+		key, _, _ := strings.Cut(kv, "=")
+		env = append(env, key+"="+ts.Getenv(key))
+	}
+	return append(env, more...)
+}
+
+// fakeUpstream is a registry on a port of its own that counts what it is asked
+// and can fail.
+type fakeUpstream struct {
+	handler http.Handler
+	addr    string // host:port, kept over stop and start
+	server  *http.Server
+
+	mu    sync.Mutex
+	log   []string // "METHOD /path?query", guarded by mu
+	fault *fault   // guarded by mu
+}
+
+// fault is what an upstream does instead of answering.
+type fault struct {
+	match  *regexp.Regexp
+	status int // 0: say nothing until the client leaves
+}
+
+func (u *fakeUpstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	line := r.Method + " " + r.URL.RequestURI()
+	u.mu.Lock()
+	u.log = append(u.log, line)
+	f := u.fault
+	u.mu.Unlock()
+	switch {
+	case f == nil || !f.match.MatchString(line):
+		u.handler.ServeHTTP(w, r)
+	case f.status == 0:
+		<-r.Context().Done()
+	default:
+		http.Error(w, "told to fail", f.status)
+	}
+}
+
+func (u *fakeUpstream) start() error {
+	ln, err := net.Listen("tcp", u.addr)
+	if err != nil {
+		return err
+	}
+	u.addr = ln.Addr().String()
+	u.server = &http.Server{Handler: u}
+	go u.server.Serve(ln)
+	return nil
+}
+
+func (u *fakeUpstream) stop() {
+	if u.server != nil {
+		u.server.Close()
+		u.server = nil
+	}
+}
+
+func (u *fakeUpstream) count(pattern string) (int, string, error) {
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return 0, "", err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	n := 0
+	for _, line := range u.log {
+		if re.MatchString(line) {
+			n++
+		}
+	}
+	return n, strings.Join(u.log, "\n"), nil
+}
+
+// runningNode is a larder process.
+type runningNode struct {
+	cmd  *exec.Cmd
+	done chan error
+}
+
+func (n *runningNode) kill() {
+	_ = n.cmd.Process.Kill() // it may have ended already
+	<-n.done
+}
+
+func startNode(env []string, dir, logFile string, args []string) (*runningNode, string, error) {
+	path, err := exec.LookPath("larder")
+	if err != nil {
+		return nil, "", err
+	}
+	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, "", err
+	}
+	defer log.Close()
+	cmd := exec.Command(path, args...)
+	cmd.Env, cmd.Dir, cmd.Stderr = env, dir, log
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, "", err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, "", err
+	}
+	n := &runningNode{cmd: cmd, done: make(chan error, 1)}
+	ready := make(chan string, 1)
+	go func() {
+		r := bufio.NewReader(out)
+		line, _ := r.ReadString('\n')
+		ready <- line
+		_, _ = io.Copy(io.Discard, r)
+		n.done <- cmd.Wait()
+	}()
+	select {
+	case line := <-ready:
+		if base, ok := strings.CutPrefix(strings.TrimSpace(line), "larder: serving "); ok {
+			return n, base, nil
+		}
+		n.kill()
+		return nil, "", fmt.Errorf("the node said %q instead of the ready line", line)
+	case <-time.After(time.Minute):
+		n.kill()
+		return nil, "", errors.New("the node is not ready after a minute")
+	}
+}
+
+// scriptCommands are the words of testdata/script besides testscript's own.
+func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
+	return map[string]func(*testscript.TestScript, bool, []string){
+		"upstream":      scriptUpstream,
+		"upstreamstop":  func(ts *testscript.TestScript, _ bool, args []string) { one(ts, args).stop() },
+		"upstreamstart": func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(one(ts, args).start()) },
+		"upstreamfault": scriptFault,
+		"requests":      scriptRequests,
+		"forget":        scriptForget,
+		"node":          scriptNode,
+		"nodestop":      scriptNodeStop,
+		"nodekill":      scriptNodeKill,
+		"nodehup":       scriptNodeHup,
+		"expand":        scriptExpand,
+		"http":          scriptHTTP,
+	}
+}
+
+func one(ts *testscript.TestScript, args []string) *fakeUpstream {
+	if len(args) != 1 {
+		ts.Fatalf("name one upstream")
+	}
+	return worldOf(ts).upstream(ts, args[0])
+}
+
+// upstream NAME VAR [FORMAT]: start the fake registry of FORMAT (NAME by
+// default) with its default content and put its base URL into $VAR.
+func scriptUpstream(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 || len(args) > 3 {
+		ts.Fatalf("usage: upstream NAME VAR [FORMAT]")
+	}
+	handler := registryOf(args[len(args)-1])
+	if len(args) == 2 {
+		handler = registryOf(args[0])
+	}
+	if handler == nil {
+		ts.Fatalf("there is no fake registry %q", args[len(args)-1])
+	}
+	w := worldOf(ts)
+	if w.upstreams[args[0]] != nil {
+		ts.Fatalf("upstream %q runs already", args[0])
+	}
+	u := &fakeUpstream{handler: handler, addr: "127.0.0.1:0"}
+	ts.Check(u.start())
+	w.upstreams[args[0]] = u
+	ts.Setenv(args[1], "http://"+u.addr)
+}
+
+// upstreamfault NAME off|hang|STATUS [PATTERN]: from now on answer requests
+// that match PATTERN (all by default) like this.
+func scriptFault(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 || len(args) > 3 {
+		ts.Fatalf("usage: upstreamfault NAME off|hang|STATUS [PATTERN]")
+	}
+	u := worldOf(ts).upstream(ts, args[0])
+	f := &fault{match: regexp.MustCompile("")}
+	if len(args) == 3 {
+		re, err := regexp.Compile(args[2])
+		ts.Check(err)
+		f.match = re
+	}
+	switch args[1] {
+	case "off":
+		f = nil
+	case "hang":
+	default:
+		status, err := strconv.Atoi(args[1])
+		ts.Check(err)
+		f.status = status
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.fault = f
+}
+
+// requests NAME [PATTERN] N: the upstream was asked N times; PATTERN is matched
+// against "METHOD /path?query".
+func scriptRequests(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 || len(args) > 3 {
+		ts.Fatalf("usage: requests NAME [PATTERN] N")
+	}
+	want, err := strconv.Atoi(args[len(args)-1])
+	ts.Check(err)
+	pattern := ""
+	if len(args) == 3 {
+		pattern = args[1]
+	}
+	got, log, err := worldOf(ts).upstream(ts, args[0]).count(pattern)
+	ts.Check(err)
+	if (got == want) == neg {
+		ts.Fatalf("%s was asked %d times for %q, want %d; it saw\n%s", args[0], got, pattern, want, log)
+	}
+}
+
+// forget NAME: count from zero again.
+func scriptForget(ts *testscript.TestScript, _ bool, args []string) {
+	u := one(ts, args)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.log = nil
+}
+
+// node [KEY=VALUE ...] [FLAG ...]: run "larder serve" with its data in
+// $WORK/data, wait until it is ready and put its base URL into $LARDER. Its log
+// is $WORK/node.log. A second node replaces a stopped one. "! node" wants the
+// start to fail.
+func scriptNode(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	if w.node != nil {
+		ts.Fatalf("a node runs already")
+	}
+	var env []string
+	for len(args) > 0 && !strings.HasPrefix(args[0], "-") && strings.Contains(args[0], "=") {
+		env, args = append(env, args[0]), args[1:]
+	}
+	args = append([]string{"serve", "--listen", "127.0.0.1:0", "--data", filepath.Join(w.work, "data")}, args...)
+	logFile := filepath.Join(w.work, "node.log")
+	node, base, err := startNode(w.environ(ts, env), ts.MkAbs("."), logFile, args)
+	if neg {
+		if err == nil {
+			node.kill()
+			ts.Fatalf("the node started")
+		}
+		return
+	}
+	if err != nil {
+		log, _ := os.ReadFile(logFile)
+		ts.Fatalf("%v; its log:\n%s", err, log)
+	}
+	w.node = node
+	ts.Setenv("LARDER", base)
+	ts.Setenv("LARDER_ADDR", strings.TrimPrefix(base, "http://"))
+}
+
+func nodeOf(ts *testscript.TestScript) (*world, *runningNode) {
+	w := worldOf(ts)
+	if w.node == nil {
+		ts.Fatalf("no node runs")
+	}
+	return w, w.node
+}
+
+// nodestop: SIGTERM; the node must end by itself with status 0.
+func scriptNodeStop(ts *testscript.TestScript, _ bool, _ []string) {
+	w, node := nodeOf(ts)
+	ts.Check(node.cmd.Process.Signal(syscall.SIGTERM))
+	select {
+	case err := <-node.done:
+		w.node = nil
+		if err != nil {
+			log, _ := os.ReadFile(filepath.Join(w.work, "node.log"))
+			ts.Fatalf("the node ended with %v; its log:\n%s", err, log)
+		}
+	case <-time.After(time.Minute):
+		ts.Fatalf("the node still runs a minute after SIGTERM")
+	}
+}
+
+// nodekill: SIGKILL.
+func scriptNodeKill(ts *testscript.TestScript, _ bool, _ []string) {
+	w, node := nodeOf(ts)
+	node.kill()
+	w.node = nil
+}
+
+// nodehup: SIGHUP, and wait for the node to say in its log that it has reloaded
+// or refused.
+func scriptNodeHup(ts *testscript.TestScript, _ bool, _ []string) {
+	w, node := nodeOf(ts)
+	logFile := filepath.Join(w.work, "node.log")
+	said := func() int {
+		log, err := os.ReadFile(logFile)
+		ts.Check(err)
+		return bytes.Count(log, []byte("event=reload"))
+	}
+	before := said()
+	ts.Check(node.cmd.Process.Signal(syscall.SIGHUP))
+	deadline := time.Now().Add(time.Minute)
+	for said() == before {
+		if time.Now().After(deadline) {
+			ts.Fatalf("the node says nothing about a reload a minute after SIGHUP")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// expand FILE...: replace $VAR and ${VAR} in files.
+func scriptExpand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: expand FILE...")
+	}
+	for _, name := range args {
+		text := os.Expand(ts.ReadFile(name), ts.Getenv)
+		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o644))
+	}
+}
+
+// http [-H 'Key: value'] [-d BODY] [-o FILE] METHOD URL: one request, no
+// redirects. Status line, header and body go to standard output (the body to
+// FILE). "! http" wants the exchange itself to fail.
+func scriptHTTP(ts *testscript.TestScript, neg bool, args []string) {
+	header, file, body := http.Header{}, "", io.Reader(nil)
+	for len(args) > 2 && strings.HasPrefix(args[0], "-") {
+		switch args[0] {
+		case "-H":
+			key, value, _ := strings.Cut(args[1], ":")
+			header.Add(key, strings.TrimSpace(value))
+		case "-d":
+			body = strings.NewReader(args[1])
+		case "-o":
+			file = ts.MkAbs(args[1])
+		}
+		args = args[2:]
+	}
+	if len(args) != 2 {
+		ts.Fatalf("usage: http [-H 'Key: value'] [-d BODY] [-o FILE] METHOD URL")
+	}
+	dump, content, err := exchange(args[0], args[1], header, body)
+	if neg {
+		if err == nil {
+			ts.Fatalf("the exchange went well:\n%s", dump)
+		}
+		return
+	}
+	ts.Check(err)
+	if file != "" {
+		ts.Check(os.WriteFile(file, content, 0o644))
+		content = nil
+	}
+	fmt.Fprintf(ts.Stdout(), "%s\n%s\n", dump, content)
+}
+
+func exchange(method, url string, header http.Header, body io.Reader) (dump string, content []byte, err error) {
+	rq, err := http.NewRequest(method, url, body)
+	if err != nil {
+		return "", nil, err
+	}
+	rq.Header = header
+	if host := header.Get("Host"); host != "" {
+		rq.Host = host
+	}
+	tr := &http.Transport{DisableCompression: true}
+	defer tr.CloseIdleConnections()
+	resp, err := tr.RoundTrip(rq)
+	if err != nil {
+		return "", nil, err
+	}
+	defer resp.Body.Close()
+	content, err = io.ReadAll(resp.Body)
+	if err != nil {
+		return "", nil, err
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s %s\n", resp.Proto, resp.Status)
+	if err := resp.Header.Write(&b); err != nil {
+		return "", nil, err
+	}
+	return strings.ReplaceAll(b.String(), "\r", ""), content, nil
+}
