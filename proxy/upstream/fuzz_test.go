@@ -14,7 +14,7 @@ func FuzzLocation(f *testing.F) {
 	for _, s := range forbiddenPlaces() {
 		f.Add(s, false)
 	}
-	for _, s := range []string{"q", "/q", "//files.example/x", "https://files.example:8443/x?y#z", "HTTP://FILES.example./", "?q", "", "..", "https://[2606:2800::1]/",
+	for _, s := range []string{"q", "/q", "? ", "?é", "a b", "é?%", "//files.example/x", "https://files.example:8443/x?y#z", "HTTP://FILES.example./", "?q", "", "..", "https://[2606:2800::1]/",
 		"https://93.184.216.34:443/", "http://registry.example:80/"} {
 		f.Add(s, true)
 	}

@@ -102,18 +102,39 @@ func (l *link) resolve(rq *Request) (*url.URL, origin, error) {
 }
 
 // settle gives u the one spelling that is sent: canonical host, no default
-// port, no fragment.
+// port, no fragment, a query of printable ASCII.
 func settle(u *url.URL) (origin, error) {
 	o, err := originOf(u)
 	if err != nil {
 		return origin{}, err
 	}
 	u.Scheme, u.Fragment, u.RawFragment = o.scheme, "", ""
+	u.RawQuery = plainQuery(u.RawQuery)
 	u.Host = o.address()
 	if o.port == defaultPort(o.scheme) {
 		u.Host = u.Host[:strings.LastIndexByte(u.Host, ':')]
 	}
 	return o, nil
+}
+
+// plainQuery escapes what url.Parse lets through in a query: a space would end
+// the request line early.
+func plainQuery(s string) string {
+	plain := func(b byte) bool { return b > ' ' && b < 0x7f }
+	for i := range len(s) {
+		if !plain(s[i]) {
+			var b strings.Builder
+			for j := range len(s) {
+				if plain(s[j]) {
+					b.WriteByte(s[j])
+				} else {
+					fmt.Fprintf(&b, "%%%02X", s[j])
+				}
+			}
+			return b.String()
+		}
+	}
+	return s
 }
 
 func validMethod(m string) bool {
