@@ -87,10 +87,13 @@ func TestFillOutlivesItsClient(t *testing.T) {
 
 func TestStaleWhenUpstreamFails(t *testing.T) {
 	for name, fault := range map[string]http.HandlerFunc{
-		"500":  func(w http.ResponseWriter, r *http.Request) { http.Error(w, "boom", 500) },
-		"429":  func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Retry-After", "1"); w.WriteHeader(429) },
-		"403":  func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(403) },
-		"html": func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Content-Type", "text/html"); fmt.Fprint(w, "<html>login</html>") },
+		"500": func(w http.ResponseWriter, r *http.Request) { http.Error(w, "boom", 500) },
+		"429": func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Retry-After", "1"); w.WriteHeader(429) },
+		"403": func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(403) },
+		"html": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			fmt.Fprint(w, "<html>login</html>")
+		},
 		"cut": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("Content-Length", "1000")

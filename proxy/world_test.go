@@ -27,7 +27,7 @@ import (
 // world is one node over a memory file system, with a clock of its own and
 // upstreams on loopback that a test can break.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	clock *clock
 	fs    *vfs.MemFS
 	conns []upstream.Connection
@@ -98,7 +98,7 @@ func isTarball(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, ".tg
 
 // newWorld builds a node with the repository main over the given npm
 // registries, in order.
-func newWorld(t *testing.T, regs ...http.Handler) (*world, []*faulty) {
+func newWorld(t testing.TB, regs ...http.Handler) (*world, []*faulty) {
 	t.Helper()
 	w := &world{t: t, clock: &clock{at: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}, fs: vfs.NewMem(), budget: 20 * time.Second}
 	w.free.Store(1 << 40)
