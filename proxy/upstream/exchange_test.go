@@ -101,7 +101,8 @@ func TestRedirectFromHTTPSToHTTP(t *testing.T) {
 		w.name("plain.example", "93.184.216.2")
 		w.serveTLS("93.184.216.34:443", redirectTo(302, "http://plain.example/x"), ca.server(t, "registry.example"))
 		w.serveTLS("93.184.216.1:443", redirectTo(302, "http://plain.example/x"), ca.server(t, "files.example"))
-		w.serve("93.184.216.2:80", redirectTo(302, "https://files.example/x"))
+		plain := &recorder{Handler: redirectTo(302, "https://files.example/x")}
+		w.serve("93.184.216.2:80", plain)
 		hosts := []string{"*", "plain.example"}
 		for _, k := range []Connection{{Name: "s", URL: "https://registry.example/", CAFile: "ca", Hosts: hosts},
 			{Name: "p", URL: "http://plain.example/", CAFile: "ca", Hosts: hosts}} {
@@ -113,6 +114,9 @@ func TestRedirectFromHTTPSToHTTP(t *testing.T) {
 			_, err = c.Do(context.Background(), Request{Connection: k.Name, URL: "http://plain.example/y"})
 			if k.Name == "s" && (err == nil || !strings.Contains(err.Error(), "https is never left for http")) {
 				t.Errorf("named by metadata: %v", err)
+			}
+			if k.Name == "s" && len(plain.requests()) != 0 {
+				t.Error("a plain http host was asked for an https connection")
 			}
 		}
 	})
@@ -145,6 +149,7 @@ func TestRetries(t *testing.T) {
 		{"429 with a date", Request{}, []http.HandlerFunc{date(3 * time.Second), status(200)}, 200, false, 0, 2, 3 * time.Second},
 		{"429 without time", Request{}, []http.HandlerFunc{status(429), status(200)}, 200, false, 0, 2, time.Second},
 		{"429 doubles", Request{}, []http.HandlerFunc{status(429), status(429), status(200)}, 200, false, 0, 3, 3 * time.Second},
+		{"429 forgotten after an answer", Request{}, []http.HandlerFunc{status(429), status(302, "Location", "q"), status(429), status(200)}, 200, false, 0, 4, 2 * time.Second},
 		{"429 too long", Request{}, []http.HandlerFunc{status(429, "Retry-After", "60")}, 429, true, time.Minute, 1, 0},
 		{"429 for a year", Request{}, []http.HandlerFunc{status(429, "Retry-After", "31536000")}, 429, true, maxRetryAfter, 1, 0},
 		{"429 nonsense", Request{}, []http.HandlerFunc{status(429, "Retry-After", "-5, soon"), status(200)}, 200, false, 0, 2, time.Second},
