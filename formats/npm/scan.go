@@ -11,7 +11,11 @@ import (
 // maxDepth bounds nesting of foreign JSON. Real manifests stay under 20.
 const maxDepth = 200
 
-var errJSON = errors.New("not valid JSON")
+var (
+	errJSON = errors.New("not valid JSON")
+	// errCut: what is there is good so far, but ends inside a value.
+	errCut = fmt.Errorf("%w: ends inside a value", errJSON)
+)
 
 // checkValue validates the JSON value at the start of b[i:] (RFC 8259) and
 // returns the index behind it. Manifests are copied byte for byte into
@@ -22,7 +26,7 @@ func checkValue(b []byte, i, depth int) (int, error) {
 		return i, fmt.Errorf("%w: nested deeper than %d", errJSON, maxDepth)
 	}
 	if i >= len(b) {
-		return i, fmt.Errorf("%w: ends inside a value", errJSON)
+		return i, errCut
 	}
 	switch c := b[i]; {
 	case c == '{':
@@ -35,9 +39,12 @@ func checkValue(b []byte, i, depth int) (int, error) {
 		return checkNumber(b, i)
 	default:
 		for _, lit := range [...]string{"true", "false", "null"} {
-			if len(b)-i >= len(lit) && string(b[i:i+len(lit)]) == lit {
-				return i + len(lit), nil
+			if n := min(len(b)-i, len(lit)); string(b[i:i+n]) != lit[:n] {
+				continue
+			} else if n < len(lit) {
+				return i, errCut
 			}
+			return i + len(lit), nil
 		}
 		return i, fmt.Errorf("%w: unexpected byte %q", errJSON, c)
 	}
@@ -49,14 +56,18 @@ func checkObject(b []byte, i, depth int) (int, error) {
 		return i + 1, nil
 	}
 	for {
-		if i >= len(b) || b[i] != '"' {
+		if i >= len(b) {
+			return i, errCut
+		} else if b[i] != '"' {
 			return i, fmt.Errorf("%w: object key expected", errJSON)
 		}
 		var err error
 		if i, err = checkString(b, i); err != nil {
 			return i, err
 		}
-		if i = space(b, i); i >= len(b) || b[i] != ':' {
+		if i = space(b, i); i >= len(b) {
+			return i, errCut
+		} else if b[i] != ':' {
 			return i, fmt.Errorf("%w: colon expected", errJSON)
 		}
 		if i, err = checkValue(b, space(b, i+1), depth+1); err != nil {
@@ -64,9 +75,11 @@ func checkObject(b []byte, i, depth int) (int, error) {
 		}
 		i = space(b, i)
 		switch {
-		case i < len(b) && b[i] == ',':
+		case i >= len(b):
+			return i, errCut
+		case b[i] == ',':
 			i = space(b, i+1)
-		case i < len(b) && b[i] == '}':
+		case b[i] == '}':
 			return i + 1, nil
 		default:
 			return i, fmt.Errorf("%w: comma or brace expected", errJSON)
@@ -86,9 +99,11 @@ func checkArray(b []byte, i, depth int) (int, error) {
 		}
 		i = space(b, i)
 		switch {
-		case i < len(b) && b[i] == ',':
+		case i >= len(b):
+			return i, errCut
+		case b[i] == ',':
 			i = space(b, i+1)
-		case i < len(b) && b[i] == ']':
+		case b[i] == ']':
 			return i + 1, nil
 		default:
 			return i, fmt.Errorf("%w: comma or bracket expected", errJSON)
@@ -98,29 +113,34 @@ func checkArray(b []byte, i, depth int) (int, error) {
 
 func checkString(b []byte, i int) (int, error) {
 	for i++; i < len(b); i++ {
-		switch c := b[i]; {
-		case c == '"':
+		c := b[i]
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		if c == '"' {
 			return i + 1, nil
-		case c < ' ':
+		}
+		if c != '\\' {
 			return i, fmt.Errorf("%w: control character in string", errJSON)
-		case c == '\\':
-			i++
-			if i >= len(b) {
-				return i, fmt.Errorf("%w: ends inside a string", errJSON)
-			}
-			switch b[i] {
-			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-			case 'u':
-				if len(b)-i < 5 || !hex4(b[i+1:i+5]) {
-					return i, fmt.Errorf("%w: bad escape in string", errJSON)
-				}
-				i += 4
-			default:
+		}
+		if i++; i >= len(b) {
+			return i, errCut
+		}
+		switch b[i] {
+		case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		case 'u':
+			n := min(len(b)-i-1, 4)
+			if !hex4(b[i+1 : i+1+n]) {
 				return i, fmt.Errorf("%w: bad escape in string", errJSON)
+			} else if n < 4 {
+				return i, errCut
 			}
+			i += 4
+		default:
+			return i, fmt.Errorf("%w: bad escape in string", errJSON)
 		}
 	}
-	return i, fmt.Errorf("%w: ends inside a string", errJSON)
+	return i, errCut
 }
 
 func hex4(b []byte) bool {
@@ -146,11 +166,11 @@ func checkNumber(b []byte, i int) (int, error) {
 	if i < len(b) && b[i] == '0' {
 		i++
 	} else if !digits() {
-		return i, fmt.Errorf("%w: bad number", errJSON)
+		return i, badNumber(b, i)
 	}
 	if i < len(b) && b[i] == '.' {
 		if i++; !digits() {
-			return i, fmt.Errorf("%w: bad number", errJSON)
+			return i, badNumber(b, i)
 		}
 	}
 	if i < len(b) && (b[i] == 'e' || b[i] == 'E') {
@@ -159,10 +179,17 @@ func checkNumber(b []byte, i int) (int, error) {
 			i++
 		}
 		if !digits() {
-			return i, fmt.Errorf("%w: bad number", errJSON)
+			return i, badNumber(b, i)
 		}
 	}
 	return i, nil
+}
+
+func badNumber(b []byte, i int) error {
+	if i >= len(b) {
+		return errCut
+	}
+	return fmt.Errorf("%w: bad number", errJSON)
 }
 
 func space(b []byte, i int) int {

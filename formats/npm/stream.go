@@ -1,10 +1,10 @@
 package npm
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // stream cuts a JSON document into raw values while it is read, so that a
@@ -12,9 +12,9 @@ import (
 type stream struct {
 	r        io.Reader
 	buf      []byte
-	pos, end int
+	pos, end int   // what is read and not yet taken
 	left     int64 // bytes that may still be read
-	scratch  []byte
+	eof      bool
 }
 
 func newStream(r io.Reader, limit int64) *stream {
@@ -23,40 +23,55 @@ func newStream(r io.Reader, limit int64) *stream {
 
 var errTooLarge = errors.New("document over the size limit")
 
-// fill makes at least one byte available. A truncated document is
-// io.ErrUnexpectedEOF.
-func (s *stream) fill() error {
-	if s.pos < s.end {
-		return nil
+// more reads further bytes behind the pending ones, at least as many as are
+// pending, so that looking again at a long value costs its length a few times
+// and not squared. At the end of the document it is io.ErrUnexpectedEOF.
+func (s *stream) more() error {
+	if s.eof {
+		return io.ErrUnexpectedEOF
 	}
-	for range 100 {
-		n, err := s.r.Read(s.buf)
-		if n > 0 {
-			if s.left -= int64(n); s.left < 0 {
-				return errTooLarge
-			}
-			s.pos, s.end = 0, n
-			return nil
+	pending := s.end - s.pos
+	if pending > maxManifest {
+		return fmt.Errorf("one value is over %d bytes: %w", maxManifest, errTooLarge)
+	}
+	if pending > len(s.buf)/2 {
+		s.buf = append(make([]byte, 0, 2*len(s.buf)), s.buf[s.pos:s.end]...)[:2*len(s.buf)]
+	} else {
+		copy(s.buf, s.buf[s.pos:s.end])
+	}
+	s.pos, s.end = 0, pending
+	for empty := 0; s.end < pending+max(pending, 1); {
+		n, err := s.r.Read(s.buf[s.end:])
+		s.end += n
+		if s.left -= int64(n); s.left < 0 {
+			return errTooLarge
 		}
 		if err == io.EOF {
-			return io.ErrUnexpectedEOF
+			s.eof = true
+			break
+		} else if err != nil { // a reader's own ErrUnexpectedEOF too: a torn transfer
+			return fmt.Errorf("read: %w", err)
 		}
-		if err != nil {
-			return err
+		if empty++; n > 0 {
+			empty = 0
+		} else if empty == 100 {
+			return io.ErrNoProgress
 		}
 	}
-	return io.ErrNoProgress
+	if s.end == pending {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
 }
 
 // peek passes over white space and returns the next byte without taking it.
 func (s *stream) peek() (byte, error) {
 	for {
-		if err := s.fill(); err != nil {
-			return 0, err
-		}
-		s.pos += space(s.buf[s.pos:s.end], 0)
-		if s.pos < s.end {
+		if s.pos = space(s.buf[:s.end], s.pos); s.pos < s.end {
 			return s.buf[s.pos], nil
+		}
+		if err := s.more(); err != nil {
+			return 0, err
 		}
 	}
 }
@@ -67,7 +82,7 @@ func (s *stream) take(want string) (byte, error) {
 	if err != nil {
 		return 0, err
 	}
-	if bytes.IndexByte([]byte(want), c) < 0 {
+	if strings.IndexByte(want, c) < 0 {
 		return 0, fmt.Errorf("%w: one of %q expected, got %q", errJSON, want, c)
 	}
 	s.pos++
@@ -89,89 +104,26 @@ func (s *stream) atEnd() error {
 // value returns the next value byte for byte, validated. The result is good
 // until the next call.
 func (s *stream) value() ([]byte, error) {
-	c, err := s.peek()
-	if err != nil {
+	if _, err := s.peek(); err != nil {
 		return nil, err
 	}
-	s.scratch = s.scratch[:0]
-	switch c {
-	case '{', '[', '"':
-		err = s.nested()
-	default:
-		err = s.scalar()
-	}
-	if err != nil {
-		return nil, err
-	}
-	n, err := checkValue(s.scratch, 0, 0)
-	if err == nil && n != len(s.scratch) {
-		err = fmt.Errorf("%w: %q behind a value", errJSON, s.scratch[n])
-	}
-	return s.scratch, err
-}
-
-// nested copies one string, object or array into scratch by quotes and braces
-// alone; checkValue looks at the rest.
-func (s *stream) nested() error {
-	depth, quoted, escaped := 0, false, false
 	for {
-		if err := s.fill(); err != nil {
-			return err
+		n, err := checkValue(s.buf[:s.end], s.pos, 0)
+		switch {
+		case err == nil && (n < s.end || s.eof): // a number could go on behind the buffer
+			val := s.buf[s.pos:n]
+			s.pos = n
+			return val, nil
+		case err != nil && !errors.Is(err, errCut):
+			return nil, err
 		}
-		chunk := s.buf[s.pos:s.end]
-		n, done := 0, false
-		for n < len(chunk) && !done {
-			c := chunk[n]
-			n++
-			switch {
-			case escaped:
-				escaped = false
-			case quoted:
-				switch c {
-				case '\\':
-					escaped = true
-				case '"':
-					quoted = false
-					done = depth == 0
-				}
-			case c == '"':
-				quoted = true
-			case c == '{' || c == '[':
-				depth++
-			case c == '}' || c == ']':
-				depth--
-				done = depth == 0
-			}
-		}
-		s.scratch = append(s.scratch, chunk[:n]...)
-		s.pos += n
-		if len(s.scratch) > maxManifest {
-			return fmt.Errorf("one value is over %d bytes: %w", maxManifest, errTooLarge)
-		}
-		if done {
-			return nil
+		cut := err != nil
+		if err := s.more(); err == io.ErrUnexpectedEOF && !cut {
+			continue // the value ends with the document; eof is known now
+		} else if err != nil {
+			return nil, err
 		}
 	}
-}
-
-// scalar copies a number or literal into scratch.
-func (s *stream) scalar() error {
-	for len(s.scratch) < 64 {
-		if err := s.fill(); err != nil {
-			if err == io.ErrUnexpectedEOF {
-				return nil // a bare number may end the document
-			}
-			return err
-		}
-		switch c := s.buf[s.pos]; c {
-		case ',', '}', ']', ':', ' ', '\n', '\t', '\r':
-			return nil
-		default:
-			s.scratch = append(s.scratch, c)
-			s.pos++
-		}
-	}
-	return fmt.Errorf("%w: overlong literal", errJSON)
 }
 
 // members walks the object that comes next: fn gets each key in its raw form

@@ -1,0 +1,110 @@
+package npm
+
+import (
+	"bytes"
+	"io"
+	"runtime"
+	"testing"
+
+	"larder/formats"
+	"larder/formats/npm/npmtest"
+)
+
+// fatPackument is a document of 1,500 versions and about 3.3 MB.
+func fatPackument(tb testing.TB, n int) []byte {
+	r := npmtest.New()
+	r.AddFat("fat", n)
+	return upstreamDoc(tb, r, "fat")
+}
+
+func fatView(tb testing.TB, doc []byte) *formats.View {
+	var b bench
+	if err := b.parse("fat", string(doc)); err != nil {
+		tb.Fatal(err)
+	}
+	return &formats.View{Name: b.name, Base: testBase, Layers: []formats.Layer{{Place: "up", Head: b.head}}, Versions: b.versions}
+}
+
+func BenchmarkParse1500(b *testing.B) {
+	doc := fatPackument(b, 1500)
+	b.SetBytes(int64(len(doc)))
+	b.ReportAllocs()
+	for b.Loop() {
+		_, err := New().Parse(formats.Target{Name: formats.Name{Canon: "fat"}}, formats.Source{}, bytes.NewReader(doc), func(*formats.Version) error { return nil })
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkRender1500(b *testing.B) {
+	doc := fatPackument(b, 1500)
+	view := fatView(b, doc)
+	for _, variant := range []string{variantAbbreviated, variantFull, variantTags} {
+		b.Run(variant, func(b *testing.B) {
+			b.SetBytes(int64(len(doc)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := New().Render(io.Discard, view, formats.Target{Variant: variant}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// TestParseMemory: cutting a large packument up holds it about once.
+func TestParseMemory(t *testing.T) {
+	doc := fatPackument(t, 400)
+	live := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before, peak := live(), uint64(0)
+	_, err := New().Parse(formats.Target{Name: formats.Name{Canon: "fat"}}, formats.Source{}, bytes.NewReader(doc), func(v *formats.Version) error {
+		if v.V == "1.0.0" { // everything is cut, nothing is given away yet
+			peak = live()
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.KeepAlive(doc)
+	if held := float64(peak-before) / float64(len(doc)); held > 1.6 {
+		t.Errorf("a document of %d bytes is held %.2f times", len(doc), held)
+	} else {
+		t.Logf("a document of %d bytes is held %.2f times", len(doc), held)
+	}
+}
+
+// TestLimits: documents over a limit are errors, not memory.
+func TestLimits(t *testing.T) {
+	f := &Format{maxDoc: 1 << 20}
+	parse := func(r io.Reader) error {
+		_, err := f.Parse(formats.Target{Name: formats.Name{Canon: "x"}}, formats.Source{}, r, func(*formats.Version) error { return nil })
+		return err
+	}
+	endless := io.MultiReader(bytes.NewReader([]byte(`{"name":"x","readme":"`)), forever{'a'})
+	if err := parse(endless); err == nil {
+		t.Error("an endless string is no error")
+	}
+	if err := parse(io.MultiReader(bytes.NewReader([]byte(`{"name":"x",`)), forever{' '})); err == nil {
+		t.Error("endless white space is no error")
+	}
+	deep := append([]byte(`{"name":"x","a":`), bytes.Repeat([]byte("["), 100_000)...)
+	if err := parse(bytes.NewReader(append(deep, bytes.Repeat([]byte("]"), 100_000)...))); err == nil {
+		t.Error("deep nesting is no error")
+	}
+}
+
+type forever struct{ c byte }
+
+func (f forever) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = f.c
+	}
+	return len(p), nil
+}
