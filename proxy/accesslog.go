@@ -60,20 +60,33 @@ func (l *accessLog) close() {
 func (x *exchange) finish() {
 	s := x.s
 	d := time.Since(x.start)
-	if x.tier != "hot" || x.status != http.StatusOK {
-		format, kind := "-", "-"
-		if x.format != nil {
-			format, kind = x.format.ID(), x.target.Kind.String()
-		}
-		s.metrics.requests.WithLabelValues(format, kind, x.tier, strconv.Itoa(x.status)).Inc()
-		s.metrics.seconds.WithLabelValues(format, x.tier).Observe(d.Seconds())
-		s.metrics.sent.WithLabelValues(format, x.tier).Add(float64(x.bytes))
+	if x.kept != nil && x.status == http.StatusOK {
+		c := x.kept.counters
+		c.hits.Inc()
+		c.sent.Add(float64(x.bytes))
+		c.seconds.Observe(d.Seconds())
+	} else {
+		l := x.about()
+		s.metrics.requests.WithLabelValues(l.format, l.kind, x.tier, strconv.Itoa(x.status)).Inc()
+		s.metrics.seconds.WithLabelValues(l.format, x.tier).Observe(d.Seconds())
+		s.metrics.sent.WithLabelValues(l.format, x.tier).Add(float64(x.bytes))
 	}
 	if x.cause != nil && x.status >= 500 {
 		s.log.Warn("request failed", "event", "request_failed", "request_id", x.requestID(), "path", x.r.URL.Path, "status", x.status, "detail", x.detail, "error", x.cause)
 	}
 	s.access.line(x, d)
-	x.releaseKey(nil)
+	x.releaseKey()
+}
+
+// about names what was asked for. The format of larder's own pages is "-".
+func (x *exchange) about() labels {
+	switch {
+	case x.kept != nil:
+		return x.kept.labels
+	case x.format != nil:
+		return x.labelsFor(x.target)
+	}
+	return labels{format: "-", kind: "-"}
 }
 
 // line appends one access record. The keys are an interface: ts, id, remote,
@@ -107,10 +120,8 @@ func (l *accessLog) line(x *exchange, d time.Duration) {
 	b = append(b, `,"ms":`...)
 	b = strconv.AppendFloat(b, float64(d.Microseconds())/1000, 'f', 3, 64)
 	b = appendField(b, "tier", x.tier)
-	if x.format != nil {
-		b = appendField(b, "format", x.format.ID())
-	}
-	for _, f := range [...][2]string{{"repo", x.repo}, {"name", x.target.Name.Canon}, {"version", x.target.Version}, {"file", x.target.File},
+	about := x.about()
+	for _, f := range [...][2]string{{"format", about.format}, {"repo", x.repo}, {"name", about.name}, {"version", about.version}, {"file", x.target.File},
 		{"connection", x.conn}, {"detail", x.detail}, {"agent", x.r.UserAgent()}} {
 		if f[1] != "" {
 			b = appendField(b, f[0], f[1])

@@ -96,10 +96,8 @@ func (x *exchange) express() bool {
 		age = max(int64(x.start.Sub(rt.checked)/time.Second), 0)
 	}
 	x.tier = "hot"
-	x.repo = rt.labels.repo
+	x.repo, x.kept = rt.labels.repo, rt
 	x.serveBytes(&rt.content, body, age)
-	rt.counters.hot.Inc()
-	x.releaseKey(&rt.labels)
 	return true
 }
 
@@ -130,7 +128,7 @@ func (x *exchange) stale(rt *route) bool {
 	return rt.epoch != x.epoch || rt.gen != nil && rt.gen.Load() != rt.genSeen || !rt.until.IsZero() && x.start.After(rt.until)
 }
 
-func (x *exchange) releaseKey(*labels) {
+func (x *exchange) releaseKey() {
 	if x.key != nil {
 		k := x.key
 		x.s.keys.Put(&k)

@@ -26,7 +26,8 @@ type metrics struct {
 
 // routeCounters are resolved once per kept answer, so that a hit costs no map.
 type routeCounters struct {
-	hot prometheus.Counter
+	hits, sent prometheus.Counter
+	seconds    prometheus.Observer
 }
 
 func newMetrics(reg *prometheus.Registry, s *Server) *metrics {
@@ -67,7 +68,11 @@ func (m *metrics) forRoute(l labels) *routeCounters {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if rc = m.routes[k]; rc == nil {
-		rc = &routeCounters{hot: m.requests.WithLabelValues(l.format, l.kind, "hot", "200")}
+		rc = &routeCounters{
+			hits:    m.requests.WithLabelValues(l.format, l.kind, "hot", "200"),
+			sent:    m.sent.WithLabelValues(l.format, "hot"),
+			seconds: m.seconds.WithLabelValues(l.format, "hot"),
+		}
 		m.routes[k] = rc
 	}
 	return rc

@@ -183,6 +183,7 @@ type exchange struct {
 	cause  error
 	key    []byte // express key, empty when the request cannot take that lane
 	gz     bool
+	kept   *route // the kept answer that was given
 }
 
 // ServeHTTP answers one request.
