@@ -14,7 +14,7 @@ func TestInspect(t *testing.T) {
 		{"pom", "<project><packaging> pom </packaging></project>", `{"packaging":"pom"}`},
 		{"deeper packaging is another's", "<project><build><plugins><plugin><packaging>pom</packaging></plugin></plugins></build></project>", `{"packaging":"jar"}`},
 		{"marker", "<!-- do_not_remove: published-with-gradle-metadata --><project/>", `{"packaging":"jar","module":true}`},
-		{"namespace", `<project xmlns="http://maven.apache.org/POM/4.0.0"><packaging>war</packaging></project>`, `{"packaging":"war"}`},
+		{"namespace", `<project xmlns="urn:example:pom"><packaging>war</packaging></project>`, `{"packaging":"war"}`},
 		{"old encoding", "<?xml version='1.0' encoding='ISO-8859-1'?><project><name>M\xfcller</name><packaging>pom</packaging></project>", `{"packaging":"pom"}`},
 		{"html", "<html/>", "error"},
 		{"entity", "<!DOCTYPE p [<!ENTITY e \"pom\">]><project><packaging>&e;</packaging></project>", "error"},

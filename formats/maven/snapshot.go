@@ -8,9 +8,10 @@ import (
 	"larder/formats"
 )
 
-// composeSnapshot makes the document of one snapshot version. Online it unites
-// the upstreams' newest builds; offline it is made from the files held, since
-// upstream's newest build may not be among them.
+// composeSnapshot makes the document of one snapshot version. Online it is that
+// of the first upstream that has the version, which is also the one its files
+// come from: builds of two upstreams are never mixed. Offline it is made from
+// the files held, since upstream's newest build may not be among them.
 func composeSnapshot(v *formats.View, t formats.Target, heads []*metadata) (*document, error) {
 	for _, h := range v.Hidden {
 		if h.Version != nil && h.Version.V == t.Doc {
@@ -23,18 +24,7 @@ func composeSnapshot(v *formats.View, t formats.Target, heads []*metadata) (*doc
 	if len(heads) == 0 {
 		return nil, formats.Refuse(formats.NotFound, "%s %s is not known here", v.Name.Show(), t.Doc)
 	}
-	d := &document{m: united(heads)}
-	d.m.snap, d.m.builds = nil, nil
-	for _, m := range heads {
-		if m.snap != nil && (d.m.snap == nil || m.snap.build().newer(d.m.snap.build())) {
-			d.m.snap = m.snap
-		}
-	}
-	if len(heads) == 1 {
-		d.m.builds = heads[0].builds
-	} else {
-		d.m.builds = newestBuilds(heads)
-	}
+	d := &document{m: *heads[0]}
 	d.identify(v, t)
 	return d, nil
 }
@@ -44,40 +34,8 @@ func (d *document) identify(v *formats.View, t formats.Target) {
 	d.m.version, d.m.versioned = t.Doc, true
 }
 
-func (s *snapshotInfo) build() build { return build{timestamp: s.timestamp, number: s.number} }
-
 // kind is what a client asks for within a snapshot version.
 type kind struct{ classifier, extension string }
-
-func (s snapshotVersion) kind() kind { return kind{s.classifier, s.extension} }
-
-// newer orders builds of several upstreams by when they were made.
-func (s snapshotVersion) newer(o snapshotVersion) bool {
-	if s.updated != o.updated {
-		return s.updated > o.updated
-	}
-	return order(s.value).compare(order(o.value)) > 0
-}
-
-// newestBuilds keeps the newest per classifier and extension, in the order of
-// first appearance.
-func newestBuilds(heads []*metadata) []snapshotVersion {
-	var out []snapshotVersion
-	at := map[kind]int{}
-	for _, m := range heads {
-		for _, b := range m.builds {
-			i, ok := at[b.kind()]
-			switch {
-			case !ok:
-				at[b.kind()] = len(out)
-				out = append(out, b)
-			case b.newer(out[i]):
-				out[i] = b
-			}
-		}
-	}
-	return out
-}
 
 // composeHeldSnapshot names, per classifier and extension, the newest build of
 // which a file is held.

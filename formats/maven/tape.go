@@ -9,9 +9,9 @@ import (
 // Limits of one maven-metadata.xml. The largest known ones are around a
 // megabyte; nearly all of that is <version> elements, which are not kept.
 const (
-	maxDocument = 64 << 20 // bytes read in all
-	maxKept     = 4 << 20  // bytes outside <versions>, or of one token inside
-	maxVersions = 200_000
+	maxDocument = 32 << 20 // bytes read in all
+	maxKept     = 2 << 20  // bytes outside <versions>, or of one token inside
+	maxVersions = 50_000
 	maxDepth    = 32
 	maxFragment = 64 << 10 // bytes of one unknown element that is kept
 )
