@@ -204,19 +204,19 @@ func (c *Cache) Open(ctx context.Context, res Result) (*Reader, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	f := c.newFlight("")
-	r := f.join(ctx)
-	if err := f.held(res); err != nil {
-		r.Close()
-		return nil, err
-	}
 	c.mu.Lock()
 	closed := c.closed
 	c.mu.Unlock()
 	if closed {
-		r.Close()
 		return nil, ErrAborted
 	}
+	b, err := c.blobs.open(res.Sum)
+	if err != nil {
+		return nil, err
+	}
+	f := c.newFlight("")
+	r := f.join(ctx)
+	f.serve(b, res)
 	return r, nil
 }
 

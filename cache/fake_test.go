@@ -337,6 +337,12 @@ type events struct {
 	lastErr                                                 error
 }
 
+func (e *events) throughs() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.through
+}
+
 func newKitchen(t testing.TB, cfg Config) *kitchen {
 	t.Helper()
 	k := &kitchen{t: t, mem: newMemory(t)}

@@ -138,7 +138,8 @@ func (f *flight) plans(plan func() Plan) bool {
 	f.mu.Unlock()
 	err := f.protect("plan", func() error { f.plan = plan(); return nil })
 	if err == nil && f.plan.Held != nil {
-		if f.held(*f.plan.Held) == nil {
+		if b, missing := f.c.blobs.open(f.plan.Held.Sum); missing == nil {
+			f.serve(b, *f.plan.Held)
 			f.c.forget(f)
 			cancel(nil)
 			f.c.wg.Done()
@@ -157,22 +158,15 @@ func (f *flight) plans(plan func() Plan) bool {
 	return false
 }
 
-// held makes f a finished flight over a blob of the store.
-func (f *flight) held(res Result) error {
-	b, err := f.c.blobs.open(res.Sum)
-	if err != nil {
-		return err
-	}
+// serve makes f a finished flight over a blob of the store.
+func (f *flight) serve(b blob, res Result) {
 	res.Size, res.Kept = b.Size(), true
 	f.mu.Lock()
 	f.blob, f.header, f.result = b, res.Header, res
 	f.total, f.avail = res.Size, res.Size
 	f.verified, f.finished = true, true
 	close(f.ready)
-	drop := f.drain() // every Reader may have left meanwhile
 	f.mu.Unlock()
-	drop()
-	return nil
 }
 
 // run is the leader.
