@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"larder/formats"
 )
@@ -45,7 +46,7 @@ type apiError struct {
 // Refuse answers with the error object of the web API, which cargo shows for
 // API calls, and as the response body for index and download requests.
 func (*Format) Refuse(_ *formats.Request, r *formats.Refusal) *formats.Reply {
-	body, err := json.Marshal(apiErrors{[]apiError{{r.Message}}})
+	body, err := json.Marshal(apiErrors{[]apiError{{strings.Map(printable, r.Message)}}})
 	if err != nil {
 		body = []byte(`{"errors":[]}`) // a string always encodes
 	}
@@ -57,6 +58,15 @@ func (*Format) Refuse(_ *formats.Request, r *formats.Refusal) *formats.Reply {
 		reply.Header.Set("Allow", http.MethodGet+", "+http.MethodHead)
 	}
 	return reply
+}
+
+// printable replaces what a terminal would act on; cargo prints the text as it
+// is.
+func printable(r rune) rune {
+	if r != '\n' && r != '\t' && unicode.IsControl(r) {
+		return unicode.ReplacementChar
+	}
+	return r
 }
 
 // purlType is the package URL type of crates.

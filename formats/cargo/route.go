@@ -95,7 +95,7 @@ func routeAPI(rq *formats.Request, rest []string) (formats.Target, error) {
 		"this repository offers the index, downloads, the version list and search; not api/v1/crates/%s", strings.Join(rest, "/"))
 }
 
-// maxQuery bounds a search text in bytes.
+// maxQuery bounds a search, encoded, in bytes.
 const maxQuery = 1 << 10
 
 // routeSearch keeps the parameters that the web API knows, in one order, so
@@ -104,11 +104,12 @@ func routeSearch(rq *formats.Request) (formats.Target, error) {
 	kept := make(url.Values)
 	for _, key := range []string{"q", "per_page", "page", "sort", "category", "keyword"} {
 		if v := rq.Query.Get(key); v != "" {
-			if len(v) > maxQuery {
-				return formats.Target{}, formats.Refuse(formats.BadRequest, "search parameter %s is longer than %d bytes", key, maxQuery)
-			}
 			kept.Set(key, v)
 		}
 	}
-	return formats.Target{Kind: formats.KindSearch, Doc: "api/v1/crates?" + kept.Encode(), Fresh: formats.NoStore, ContentType: typeJSON}, nil
+	doc := "api/v1/crates?" + kept.Encode()
+	if len(doc) > maxQuery {
+		return formats.Target{}, formats.Refuse(formats.BadRequest, "the search is longer than %d bytes", maxQuery)
+	}
+	return formats.Target{Kind: formats.KindSearch, Doc: doc, Fresh: formats.NoStore, ContentType: typeJSON}, nil
 }

@@ -62,7 +62,8 @@ func readConfig(ctx context.Context, c formats.Connection, docs formats.Docs) (i
 	}
 	config, err := parseConfig(data)
 	if err != nil {
-		return indexConfig{}, fmt.Errorf("read config.json of connection %s: %w", c.Name, err)
+		return indexConfig{}, formats.Refuse(formats.Upstream, "the registry behind this repository has an unusable config.json").
+			Because(fmt.Errorf("read config.json of connection %s: %w", c.Name, err))
 	}
 	return config, nil
 }

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"unicode"
 
 	"golang.org/x/mod/module"
 
@@ -47,7 +48,7 @@ func (*Format) ID() string { return "go" }
 // Refuse answers in plain text: go prints the body of an error response, at
 // most eight lines of it, beside the status.
 func (*Format) Refuse(_ *formats.Request, r *formats.Refusal) *formats.Reply {
-	reply := formats.TextReply(r.Code(), r.Message)
+	reply := formats.TextReply(r.Code(), strings.Map(printable, r.Message))
 	if r.RetryAfter > 0 {
 		reply.Header.Set("Retry-After", strconv.Itoa(int(r.RetryAfter.Seconds()+0.999)))
 	}
@@ -55,6 +56,14 @@ func (*Format) Refuse(_ *formats.Request, r *formats.Refusal) *formats.Reply {
 		reply.Header.Set("Allow", http.MethodGet+", "+http.MethodHead)
 	}
 	return reply
+}
+
+// printable replaces what a terminal would act on; go prints the body as it is.
+func printable(r rune) rune {
+	if r != '\n' && r != '\t' && unicode.IsControl(r) {
+		return unicode.ReplacementChar
+	}
+	return r
 }
 
 // purlType is the package URL type of Go modules.

@@ -55,7 +55,7 @@ type release struct {
 	at             time.Time
 }
 
-// New returns a registry with a small default content; see Modules.
+// New returns a registry with a small default content; see content.go.
 func New() *Registry {
 	r := Empty()
 	addDefaults(r)
