@@ -17,6 +17,9 @@ import (
 // LARDER_REQUIRE_CLIENTS, which forbids such skips.
 func client(t *testing.T, name string) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("real clients are left out of short runs")
+	}
 	p, err := exec.LookPath(name)
 	if err == nil {
 		return p
@@ -55,7 +58,7 @@ func pipEnv(t *testing.T, index string) []string {
 
 var wanted = []string{"larder-cherry", "larder.elder", "larder-fig", "larder-honey", "larder-grape==1.0+seedless"}
 
-func installed(t *testing.T, dir string) {
+func checkInstalled(t *testing.T, dir string) {
 	t.Helper()
 	for _, stem := range []string{"larder_apple-1.1", "Larder_Berry-1.0", "larder_cherry-1.0", "larder_date-1.1",
 		"larder_elder-1.0", "larder_fig-1.0", "larder_grape-1.0+seedless", "larder_honey-1.0", "larder_sugar-1.0"} {
@@ -78,11 +81,11 @@ func TestPipThroughTheFormat(t *testing.T) {
 	index := srv.URL + "/pypi/main/simple/"
 	dir := t.TempDir()
 	must(t, dir, pipEnv(t, index), pip, append([]string{"install", "--target", "cold"}, wanted...)...)
-	installed(t, filepath.Join(dir, "cold"))
+	checkInstalled(t, filepath.Join(dir, "cold"))
 	up.Close()
-	n.offline = true
+	n.goOffline()
 	must(t, dir, pipEnv(t, index), pip, append([]string{"install", "--target", "warm"}, wanted...)...)
-	installed(t, filepath.Join(dir, "warm"))
+	checkInstalled(t, filepath.Join(dir, "warm"))
 	if out, err := run(t, dir, pipEnv(t, index), pip, "download", "--no-deps", "larder-apple==1.0"); err == nil {
 		t.Errorf("a version that is not held installs offline:\n%s", out)
 	}
@@ -105,7 +108,7 @@ func TestUVThroughTheFormat(t *testing.T) {
 	}
 	install := func(target string) {
 		must(t, dir, env(), uv, append([]string{"pip", "install", "--python", python, "--target", target}, wanted...)...)
-		installed(t, filepath.Join(dir, target))
+		checkInstalled(t, filepath.Join(dir, target))
 	}
 	install("cold")
 	// A lock made through us, installed with the page of no project read.
@@ -120,7 +123,7 @@ func TestUVThroughTheFormat(t *testing.T) {
 	}
 	must(t, project, append(env(), "UV_PYTHON="+python), uv, "sync", "--frozen", "--no-install-project")
 	up.Close()
-	n.offline = true
+	n.goOffline()
 	install("warm")
 	must(t, project, append(env(), "UV_PYTHON="+python), uv, "sync", "--frozen", "--no-install-project", "--reinstall")
 }
@@ -156,7 +159,7 @@ priority = "primary"
 		t.Fatal(err)
 	}
 	up.Close()
-	n.offline = true
+	n.goOffline()
 	must(t, dir, env(), poetry, "sync")
 	found, err := filepath.Glob(filepath.Join(dir, ".venv/lib/python3*/site-packages/larder_fig-1.0.dist-info"))
 	if err != nil || len(found) != 1 {

@@ -68,7 +68,7 @@ func decodeFile(raw []byte) (*file, error) {
 		case keyURL:
 			f.url, err = stringValue(m.raw)
 		case keyHashes:
-			err = json.Unmarshal(m.raw, &f.hashes)
+			f.hashes, err = textMap(m.raw)
 		case keyRequires:
 			f.requiresPython, err = stringValue(m.raw)
 		case keyYanked:
@@ -115,7 +115,9 @@ func (f *file) readMetadata(raw []byte) error {
 		return json.Unmarshal(raw, &f.metadata)
 	}
 	f.metadata = true
-	return json.Unmarshal(raw, &f.metadataHashes)
+	var err error
+	f.metadataHashes, err = textMap(raw)
+	return err
 }
 
 // boolOrString reads "yanked": a flag, or the reason, which implies it. PEP 691

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -22,22 +23,36 @@ var errMalformed = errors.New("malformed JSON")
 // copying values. A repeated name is an error: readers disagree on which of the
 // two counts, and a check must not look at another one than the client.
 func members(object []byte) ([]member, error) {
-	var out []member
-	seen := make(map[string]struct{})
+	out := make([]member, 0, 12)
+	var seen map[string]bool // only for objects too large to look through
 	err := eachElement(object, '{', '}', func(rawKey, raw []byte) error {
 		key, err := stringValue(rawKey)
 		if err != nil {
 			return err
 		}
-		if _, twice := seen[key]; twice {
+		twice := seen[key]
+		if len(out) < manyMembers {
+			twice = slices.ContainsFunc(out, func(m member) bool { return m.key == key })
+		}
+		if twice {
 			return fmt.Errorf("member %q appears twice", clip(key))
 		}
-		seen[key] = struct{}{}
 		out = append(out, member{key, rawKey, raw})
+		if len(out) == manyMembers {
+			seen = make(map[string]bool)
+			for _, m := range out {
+				seen[m.key] = true
+			}
+		} else if seen != nil {
+			seen[key] = true
+		}
 		return nil
 	})
 	return out, err
 }
+
+// manyMembers is where a map beats a look at each member.
+const manyMembers = 32
 
 // elements calls fn with each element of a valid JSON array.
 func elements(array []byte, fn func(raw []byte) error) error {
@@ -171,6 +186,10 @@ func isNull(raw []byte) bool { return string(raw) == "null" }
 
 // quote renders s as a JSON string without HTML escapes.
 func quote(s string) []byte {
+	if plain(s) {
+		out := make([]byte, 0, len(s)+2)
+		return append(append(append(out, '"'), s...), '"')
+	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
@@ -178,6 +197,34 @@ func quote(s string) []byte {
 		return []byte(`""`)
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// plain reports whether s needs no escape in JSON.
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
+}
+
+// textMap decodes an object of strings; null counts as absent.
+func textMap(raw []byte) (map[string]string, error) {
+	ms, err := members(raw)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]string, len(ms))
+	for _, m := range ms {
+		if isNull(m.raw) {
+			continue
+		}
+		if out[m.key], err = stringValue(m.raw); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // holdsURL reports whether any string inside a valid JSON value is a reference

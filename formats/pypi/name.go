@@ -70,6 +70,7 @@ func cleanSegment(s string) bool {
 func escapeSegment(s string) string {
 	const hexDigits = "0123456789ABCDEF"
 	var b strings.Builder
+	b.Grow(len(s) + 6)
 	for i := range len(s) {
 		c := s[i]
 		if alnum(c) || separator(c) || c == '~' || c == '!' {

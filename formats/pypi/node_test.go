@@ -43,6 +43,12 @@ func newNode(t *testing.T, index string) (*node, *httptest.Server) {
 	return n, srv
 }
 
+func (n *node) goOffline() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.offline = true
+}
+
 func (n *node) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

