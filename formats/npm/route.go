@@ -122,7 +122,9 @@ func routeService(rq *formats.Request, segs []string) (formats.Target, error) {
 	case path == "-/ping":
 		return local(formats.JSONReply(http.StatusOK, "{}")), nil
 	case path == "-/whoami":
-		return formats.Target{}, formats.Refuse(formats.Unauthorized,
+		// Not 401: with the challenge that goes with it npm hides the message and
+		// sends the user to log in again.
+		return formats.Target{}, formats.Refuse(formats.NotSupported,
 			"not logged in: this repository has no accounts, and reading needs none")
 	case path == keysPath:
 		return document(keysPath), nil

@@ -125,10 +125,13 @@ func (c Client) Run(ctx context.Context, dir, home string, args ...string) (outp
 		"XDG_CACHE_HOME=" + home + "/cache", "XDG_DATA_HOME=" + home + "/data", "XDG_STATE_HOME=" + home + "/state",
 		"npm_config_cache=" + home + "/npm-cache", "npm_config_userconfig=" + home + "/.npmrc",
 		"npm_config_globalconfig=" + home + "/global.npmrc", "npm_config_update_notifier=false",
-		"npm_config_fetch_retries=0", "npm_config_store_dir=" + home + "/pnpm-store",
+		"npm_config_fetch_retries=0",
 		"BUN_INSTALL_CACHE_DIR=" + home + "/bun", "BUN_INSTALL=" + home + "/bun-home",
 		"YARN_CACHE_FOLDER=" + home + "/yarn-cache", "NO_UPDATE_NOTIFIER=1", "NO_COLOR=1", "CI=",
 		"NO_PROXY=*", "no_proxy=*",
+	}
+	if c.Name == "pnpm" { // npm warns of settings that are not its own
+		cmd.Env = append(cmd.Env, "npm_config_store_dir="+home+"/pnpm-store")
 	}
 	out, err := cmd.CombinedOutput()
 	return string(out), err
