@@ -210,6 +210,7 @@ func TestVerification(t *testing.T) {
 		{"MaxSize reached", func(p *Plan) { p.MaxSize = fileSize }, clean(), "", false},
 		{"Commit fails", func(p *Plan) { p.Commit = func(*store.Batch, Result) error { return errReset } }, clean(), errReset.Error(), false},
 		{"Commit panics", func(p *Plan) { p.Commit = func(*store.Batch, Result) error { panic("boom") } }, clean(), "panic in commit", false},
+		{"Inspect panics", func(p *Plan) { p.Inspect = func(context.Context, formats.File, Result) { panic("boom") } }, clean(), "", false},
 		{"Commit is nil", func(p *Plan) { p.Commit = nil }, clean(), "", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -33,6 +33,10 @@ type Plan struct {
 	Want func(ctx context.Context, h http.Header) (formats.Want, error)
 	// Check inspects the complete file where Want.Whole is set.
 	Check func(ctx context.Context, f formats.File, w formats.Want, sums []formats.Digest) error
+	// Inspect looks into a verified file that is about to be kept, before Commit.
+	// It cannot fail the flight, and is not called in through mode: what it learns
+	// must be dispensable. nil: none.
+	Inspect func(ctx context.Context, f formats.File, res Result)
 	// Commit adds rows, ledger entries and Ref(res.Sum) to the batch that makes
 	// the blob visible. An error fails the flight. nil: nothing is kept, the bytes
 	// only go to the clients that share the flight.

@@ -83,7 +83,18 @@ func (l *larder) held(name string) *Result {
 func (l *larder) plan(name string, o *origin) Plan {
 	p := o.plan()
 	p.Held = l.held(name)
+	inspected := false
+	p.Inspect = func(_ context.Context, f formats.File, res Result) {
+		b, err := io.ReadAll(io.NewSectionReader(f, 0, f.Size()))
+		if err != nil || !bytes.Equal(b, o.body) || int64(len(b)) != res.Size {
+			l.t.Errorf("inspect %s: %d bytes, %v", name, len(b), err)
+		}
+		inspected = true
+	}
 	p.Commit = func(b *store.Batch, res Result) error {
+		if !inspected {
+			l.t.Errorf("%s was not inspected", name)
+		}
 		b.Set([]byte(name), res.Sum[:])
 		b.Ref(res.Sum)
 		return nil

@@ -38,6 +38,7 @@ func TestThrough(t *testing.T) {
 						}
 						o := &origin{body: body, step: 50_000, noTotal: noTotal}
 						plan := o.plan()
+						plan.Inspect = func(context.Context, formats.File, Result) { t.Error("inspects what it cannot keep") }
 						if wrong {
 							plan.Want = func(context.Context, http.Header) (formats.Want, error) {
 								return formats.Want{Digests: []formats.Digest{digest("md5", nil)}}, nil

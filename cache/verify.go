@@ -159,10 +159,13 @@ func (f *flight) verify() ([]formats.Digest, error) {
 		return nil, &ErrVerify{Key: f.key, Err: errors.New("the whole file must be checked, and the plan cannot")}
 	}
 	err := f.protect("check", func() error { return f.plan.Check(f.ctx, fileView{f}, f.wanted, sums) })
-	if err != nil {
-		return nil, &ErrVerify{Key: f.key, Err: err}
+	switch {
+	case err == nil:
+		return sums, nil
+	case f.ctx.Err() != nil: // no word against the file
+		return nil, f.ctx.Err()
 	}
-	return sums, nil
+	return nil, &ErrVerify{Key: f.key, Err: err}
 }
 
 // mismatch returns the first algorithm none of whose wanted digests is right.
@@ -195,8 +198,12 @@ func (f *flight) commit(sums []formats.Digest) (Result, error) {
 	if f.win != nil || f.plan.Commit == nil {
 		return res, nil
 	}
-	b := f.c.blobs.newBatch()
 	res.Kept = true
+	if f.plan.Inspect != nil {
+		// A panic over foreign bytes was logged, and is no reason to lose the file.
+		_ = f.protect("inspect", func() error { f.plan.Inspect(f.ctx, fileView{f}, res); return nil })
+	}
+	b := f.c.blobs.newBatch()
 	if err := f.protect("commit", func() error { return f.plan.Commit(b, res) }); err != nil {
 		return Result{}, fmt.Errorf("record %s: %w", f.key, err)
 	}
@@ -208,8 +215,12 @@ func (f *flight) commit(sums []formats.Digest) (Result, error) {
 		res.Kept = false
 		return res, nil
 	}
-	// Followers move to the blob. It is opened here, so that no eviction comes
-	// between; if that fails they stay on the spool, which is as good.
+	// Followers move to the blob, so that the spool can go. It is opened here, so
+	// that no eviction comes between; if that fails they stay on the spool, which
+	// is as good. A small spool costs less than opening the blob.
+	if res.Size <= bufferSize {
+		return res, nil
+	}
 	if bl, err := f.c.blobs.open(res.Sum); err == nil {
 		f.mu.Lock()
 		f.blob = bl
