@@ -51,7 +51,12 @@ func newWorld(t testing.TB) *world {
 // inWorld runs fn in a bubble.
 func inWorld(t *testing.T, fn func(t *testing.T, w *world)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) { fn(t, newWorld(t)) })
+	synctest.Test(t, func(t *testing.T) {
+		// Runs last: a TLS connection that is closed under a blocked peer says
+		// goodbye for up to five seconds of the bubble's time.
+		t.Cleanup(func() { time.Sleep(time.Minute) })
+		fn(t, newWorld(t))
+	})
 }
 
 // name gives a host its addresses; several calls are answers in turn.
