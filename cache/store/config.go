@@ -55,8 +55,6 @@ type Config struct {
 	OnEvent func(Event) `toml:"-"`
 	// Logger gets the messages of the database below; nil discards them.
 	Logger *slog.Logger `toml:"-"`
-
-	fatal func(msg string) // tests: called instead of ending the process; must not return
 }
 
 func (c Config) withDefaults() (Config, error) {

@@ -77,7 +77,14 @@ func (db *DB) tableOptions() sstable.WriterOptions {
 	return o
 }
 
-func (db *DB) openPebble() error {
+// openPebble opens the database. It panics where a directory cannot be synced;
+// while opening that is an error like others.
+func (db *DB) openPebble() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("open database: %v", r)
+		}
+	}()
 	p, err := pebble.Open(db.fs.PathJoin(db.cfg.Dir, "pebble"), db.pebbleOptions())
 	if err != nil {
 		return fmt.Errorf("open database: %w", err)
@@ -130,9 +137,6 @@ func (l pebbleLogger) Errorf(format string, args ...any) {
 func (l pebbleLogger) Fatalf(format string, args ...any) {
 	msg := strings.TrimSpace(fmt.Sprintf(format, args...))
 	l.db.log.Error(msg)
-	if l.db.cfg.fatal != nil {
-		l.db.cfg.fatal(msg)
-	}
 	panic(fatalError(msg))
 }
 

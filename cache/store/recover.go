@@ -16,8 +16,8 @@ const tempDir = "tmp"
 // unfinished.
 func (db *DB) prepareDir() error {
 	tmp := db.fs.PathJoin(db.cfg.Dir, tempDir)
-	if err := db.fs.MkdirAll(tmp, 0o755); err != nil {
-		return err
+	if err := db.makeDir(tmp); err != nil {
+		return fmt.Errorf("create directory: %w", err)
 	}
 	names, err := db.fs.List(tmp)
 	if err != nil {
@@ -29,6 +29,30 @@ func (db *DB) prepareDir() error {
 		}
 	}
 	return nil
+}
+
+// makeDir creates a directory and those above it so that they survive a loss of
+// power: each new one's entry is synced in the one above.
+func (db *DB) makeDir(dir string) error {
+	_, err := db.fs.Stat(dir)
+	if err == nil || !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	above := db.fs.PathDir(dir)
+	if above == dir {
+		return nil
+	}
+	if err := db.makeDir(above); err != nil {
+		return err
+	}
+	if err := db.fs.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	d, err := db.fs.OpenDir(above)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 func (db *DB) tempPath(id uint64, n uint32) string {
