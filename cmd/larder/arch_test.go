@@ -45,7 +45,7 @@ func rooms() map[string][]string {
 		"formats/*":             {"formats"},
 		"formats/*/*test":       {"formats"},
 		"policy":                {"formats"},
-		"cmd/bench":             {"*"},
+		"cmd/larder-bench":      {"*"},
 		"proxy/upstreamtest":    {"proxy/upstream"},
 		"cache/store/storetest": {"cache/store"},
 	}

@@ -42,7 +42,7 @@ func runScripts(t *testing.T, dir string) {
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 dir,
-		Setup:               scriptSetup,
+		Setup:               func(env *testscript.Env) error { return scriptSetup(t, env) },
 		Condition:           scriptCondition,
 		Cmds:                scriptCommands(),
 		RequireUniqueNames:  true,
@@ -52,7 +52,7 @@ func runScripts(t *testing.T, dir string) {
 
 // scriptSetup gives each script a home of its own, in which no client finds
 // settings, caches or proxies of the machine.
-func scriptSetup(env *testscript.Env) error {
+func scriptSetup(t testing.TB, env *testscript.Env) error {
 	home := filepath.Join(env.WorkDir, "home")
 	if err := os.MkdirAll(home, 0o755); err != nil {
 		return err
@@ -97,7 +97,7 @@ func scriptSetup(env *testscript.Env) error {
 			env.Setenv(key, value)
 		}
 	}
-	w := &world{work: env.WorkDir, base: append([]string(nil), env.Vars...), upstreams: map[string]*fakeUpstream{}}
+	w := &world{t: t, work: env.WorkDir, base: append([]string(nil), env.Vars...), upstreams: map[string]*fakeUpstream{}}
 	env.Values[worldKey{}] = w
 	env.Defer(w.close)
 	return nil

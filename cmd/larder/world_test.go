@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,12 +13,14 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
+	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"larder/formats/cargo/cargotest"
+	"larder/formats/formattest"
 	"larder/formats/golang/golangtest"
 	"larder/formats/maven/maventest"
 	"larder/formats/npm/npmtest"
@@ -37,6 +38,8 @@ func registryOf(format string) http.Handler {
 		return maventest.New()
 	case "go":
 		return golangtest.New()
+	case "cargo":
+		return cargotest.New()
 	}
 	return nil
 }
@@ -45,6 +48,7 @@ type worldKey struct{}
 
 // world is what one script has running beside it.
 type world struct {
+	t         testing.TB
 	work      string
 	base      []string // environment given by Setup
 	upstreams map[string]*fakeUpstream
@@ -58,7 +62,8 @@ func (w *world) close() {
 		w.node.kill()
 	}
 	for _, u := range w.upstreams {
-		u.stop()
+		u.heal()
+		u.Stop()
 	}
 }
 
@@ -80,72 +85,64 @@ func (w *world) environ(ts *testscript.TestScript, more []string) []string {
 	return append(env, more...)
 }
 
-// fakeUpstream is a registry on a port of its own that counts what it is asked
-// and can fail.
+// fakeUpstream is a fake registry and what holds its clients up.
 type fakeUpstream struct {
-	handler http.Handler
-	addr    string // host:port, kept over stop and start
-	server  *http.Server
-
-	mu    sync.Mutex
-	log   []string // "METHOD /path?query", guarded by mu
-	fault *fault   // guarded by mu
+	*formattest.Upstream
+	releases []func()
 }
 
-// fault is what an upstream does instead of answering.
-type fault struct {
-	match  *regexp.Regexp
-	status int // 0: say nothing until the client leaves
-}
-
-func (u *fakeUpstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	line := r.Method + " " + r.URL.RequestURI()
-	u.mu.Lock()
-	u.log = append(u.log, line)
-	f := u.fault
-	u.mu.Unlock()
-	switch {
-	case f == nil || !f.match.MatchString(line):
-		u.handler.ServeHTTP(w, r)
-	case f.status == 0:
-		<-r.Context().Done()
-	default:
-		http.Error(w, "told to fail", f.status)
-	}
-}
-
-func (u *fakeUpstream) start() error {
-	ln, err := net.Listen("tcp", u.addr)
-	if err != nil {
-		return err
-	}
-	u.addr = ln.Addr().String()
-	u.server = &http.Server{Handler: u}
-	go u.server.Serve(ln)
-	return nil
-}
-
-func (u *fakeUpstream) stop() {
-	if u.server != nil {
-		u.server.Close()
-		u.server = nil
-	}
-}
-
-func (u *fakeUpstream) count(pattern string) (int, string, error) {
+// count returns how many requests match a pattern over "METHOD /path?query",
+// and all of them.
+func (u *fakeUpstream) count(pattern string) (n int, log string, err error) {
 	re, err := regexp.Compile(pattern)
 	if err != nil {
 		return 0, "", err
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	n := 0
-	for _, line := range u.log {
+	for _, asked := range u.Requests() {
+		line := asked.Method + " " + asked.Path
+		if asked.Query != "" {
+			line += "?" + asked.Query
+		}
 		if re.MatchString(line) {
 			n++
 		}
+		log += line + "\n"
 	}
-	return n, strings.Join(u.log, "\n"), nil
+	return n, log, nil
+}
+
+// heal lets it answer again.
+func (u *fakeUpstream) heal() {
+	u.Heal()
+	for _, release := range u.releases {
+		release()
+	}
+	u.releases = nil
+}
+
+// fault turns the word of a script into what the upstream does.
+func (u *fakeUpstream) fault(word string) (formattest.Fault, error) {
+	switch word {
+	case "hang":
+		f, release := formattest.Hang()
+		u.releases = append(u.releases, release)
+		return f, nil
+	case "html":
+		return formattest.HTML(), nil
+	case "reset":
+		return formattest.Reset(), nil
+	case "truncate":
+		return formattest.Truncate(10), nil
+	case "corrupt":
+		return formattest.Corrupt(-1), nil
+	case "lengthen":
+		return formattest.Lengthen(10), nil
+	}
+	status, err := strconv.Atoi(word)
+	if err != nil {
+		return nil, fmt.Errorf("unknown fault %q", word)
+	}
+	return formattest.Status(status), nil
 }
 
 // runningNode is a larder process.
@@ -204,8 +201,8 @@ func startNode(env []string, dir, logFile string, args []string) (*runningNode, 
 func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"upstream":      scriptUpstream,
-		"upstreamstop":  func(ts *testscript.TestScript, _ bool, args []string) { one(ts, args).stop() },
-		"upstreamstart": func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(one(ts, args).start()) },
+		"upstreamstop":  func(ts *testscript.TestScript, _ bool, args []string) { one(ts, args).Stop() },
+		"upstreamstart": func(ts *testscript.TestScript, _ bool, args []string) { one(ts, args).Start() },
 		"upstreamfault": scriptFault,
 		"requests":      scriptRequests,
 		"forget":        scriptForget,
@@ -242,37 +239,32 @@ func scriptUpstream(ts *testscript.TestScript, neg bool, args []string) {
 	if w.upstreams[args[0]] != nil {
 		ts.Fatalf("upstream %q runs already", args[0])
 	}
-	u := &fakeUpstream{handler: handler, addr: "127.0.0.1:0"}
-	ts.Check(u.start())
+	u := &fakeUpstream{Upstream: formattest.Serve(w.t, handler)}
 	w.upstreams[args[0]] = u
-	ts.Setenv(args[1], "http://"+u.addr)
+	ts.Setenv(args[1], u.URL)
 }
 
-// upstreamfault NAME off|hang|STATUS [PATTERN]: from now on answer requests
-// that match PATTERN (all by default) like this.
+// upstreamfault NAME off|hang|html|reset|truncate|corrupt|lengthen|STATUS [PATTERN]:
+// from now on answer requests whose path matches PATTERN (all by default) like
+// this.
 func scriptFault(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 || len(args) > 3 {
-		ts.Fatalf("usage: upstreamfault NAME off|hang|STATUS [PATTERN]")
+		ts.Fatalf("usage: upstreamfault NAME off|hang|html|reset|truncate|corrupt|lengthen|STATUS [PATTERN]")
 	}
 	u := worldOf(ts).upstream(ts, args[0])
-	f := &fault{match: regexp.MustCompile("")}
+	if args[1] == "off" {
+		u.heal()
+		return
+	}
+	f, err := u.fault(args[1])
+	ts.Check(err)
+	match := formattest.OnAny()
 	if len(args) == 3 {
 		re, err := regexp.Compile(args[2])
 		ts.Check(err)
-		f.match = re
+		match = func(rq *http.Request) bool { return re.MatchString(rq.URL.EscapedPath()) }
 	}
-	switch args[1] {
-	case "off":
-		f = nil
-	case "hang":
-	default:
-		status, err := strconv.Atoi(args[1])
-		ts.Check(err)
-		f.status = status
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.fault = f
+	u.Break(match, f)
 }
 
 // requests NAME [PATTERN] N: the upstream was asked N times; PATTERN is matched
@@ -296,10 +288,7 @@ func scriptRequests(ts *testscript.TestScript, neg bool, args []string) {
 
 // forget NAME: count from zero again.
 func scriptForget(ts *testscript.TestScript, _ bool, args []string) {
-	u := one(ts, args)
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.log = nil
+	one(ts, args).Reset()
 }
 
 // node [KEY=VALUE ...] [FLAG ...]: run "larder serve" with its data in
