@@ -166,9 +166,13 @@ func TestRealCargoThroughFormat(t *testing.T) {
 	if out, err := client.run(t, cargotest.App+" = \"1\"\n", "metadata", "--offline", "--format-version", "1"); err != nil || !strings.Contains(out, cargotest.MetaVersion) {
 		t.Errorf("cargo metadata: %v\n%s", err, out)
 	}
-	out, err := client.run(t, "", "search", "capital", "--index", "sparse+"+endpoint+"/")
+	out, err := client.run(t, "", "search", "capital", "--registry", "larder")
 	if err != nil || !strings.Contains(out, cargotest.Capital+" = \"0.2.0\"") {
 		t.Errorf("cargo search: %v\n%s", err, out)
+	}
+	out, err = client.run(t, "", "info", cargotest.Capital, "--registry", "larder")
+	if err != nil || !strings.Contains(out, "version: 0.2.0") {
+		t.Errorf("cargo info: %v\n%s", err, out)
 	}
 	out, err = client.run(t, "no-such-crate = \"1\"\n", "fetch")
 	if err == nil || !strings.Contains(out, "no matching package") {

@@ -30,9 +30,11 @@ url = "https://registry.example/index/"
 `
 
 // Setup appends source replacement to cargo's configuration. Tables at the end
-// of the file are safe wherever the file ends; lockfiles do not change.
+// of the file are safe wherever the file ends; lockfiles do not change. The
+// replacement is a registry, not a source, so that cargo search and cargo info
+// work with --registry larder.
 func (*Format) Setup(base string) string {
-	return `printf '\n[source.crates-io]\nreplace-with = "larder"\n[source.larder]\nregistry = "sparse+` +
+	return `printf '\n[source.crates-io]\nreplace-with = "larder"\n[registries.larder]\nindex = "sparse+` +
 		strings.TrimSuffix(base, "/") + `/"\n' >> "${CARGO_HOME:-$HOME/.cargo}/config.toml"`
 }
 

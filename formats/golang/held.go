@@ -20,6 +20,21 @@ func (*Format) Available(v *formats.Version) (*formats.Version, bool) {
 	return v, true
 }
 
+// Companions returns what belongs to an asset and should be fetched once it is
+// held, so that the version can be used offline. A build with a complete go.sum
+// asks for .mod and .zip only, and go takes version information from @latest
+// where it can; a later client without either asks for the .info.
+func (*Format) Companions(t formats.Target) []formats.Target {
+	if t.Kind != formats.KindAsset || t.File != t.Version+".zip" {
+		return nil
+	}
+	var out []formats.Target
+	for _, ext := range []string{"info", "mod"} {
+		out = append(out, fileTarget(t.Name, t.Version, ext))
+	}
+	return out
+}
+
 // Inspect keeps the text of an .info beside its row, from which @latest is
 // answered offline.
 func (*Format) Inspect(t formats.Target, f formats.File) ([]formats.Derived, []byte, error) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -137,6 +138,28 @@ func TestAvailable(t *testing.T) {
 	}
 	if _, ok := f.Available(v); !ok {
 		t.Error("not available with all files held")
+	}
+}
+
+func TestCompanions(t *testing.T) {
+	f := New()
+	zip, err := f.Route(request("GET", "a.example/b/@v/v1.0.0.zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &formats.Version{V: zip.Version, Held: map[string]formats.HeldAsset{zip.File: {}}}
+	for _, c := range f.Companions(zip) {
+		same, err := f.Route(request("GET", "a.example/b/@v/"+c.File))
+		if err != nil || !reflect.DeepEqual(same, c) {
+			t.Errorf("companion %+v is routed to %+v, %v", c, same, err)
+		}
+		v.Held[c.File] = formats.HeldAsset{}
+		if more := f.Companions(c); len(more) != 0 {
+			t.Errorf("%s has companions %v", c.File, more)
+		}
+	}
+	if _, ok := f.Available(v); !ok {
+		t.Error("a zip and its companions are not enough to be available")
 	}
 }
 

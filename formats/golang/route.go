@@ -85,13 +85,11 @@ func routeFile(name formats.Name, file string) (formats.Target, error) {
 	if err != nil {
 		return formats.Target{}, formats.Refuse(formats.NotFound, "%q is not an escaped version", escaped).Because(err)
 	}
-	contentType, ok := map[string]string{"info": typeJSON, "mod": typeText, "zip": typeZip}[ext]
-	if !ok {
+	if ext != "info" && ext != "mod" && ext != "zip" {
 		return formats.Target{}, formats.Refuse(formats.NotFound, "no such file of module %s", name.Canon)
 	}
 	if immutable(name.Canon, version) {
-		return formats.Target{Kind: formats.KindAsset, Name: name, Version: version, File: version + "." + ext,
-			Fresh: formats.Immutable, ContentType: contentType}, nil
+		return fileTarget(name, version, ext), nil
 	}
 	if ext != "info" {
 		return formats.Target{}, formats.Refuse(formats.NotFound,
@@ -104,6 +102,20 @@ func routeFile(name formats.Name, file string) (formats.Target, error) {
 	}
 	return formats.Target{Kind: formats.KindDocument, Name: name, Version: version, Doc: doc,
 		Fresh: formats.Revalidate, ContentType: typeJSON}, nil
+}
+
+// fileTarget is the target of a canonical version's file.
+func fileTarget(name formats.Name, version, ext string) formats.Target {
+	t := formats.Target{Kind: formats.KindAsset, Name: name, Version: version, File: version + "." + ext, Fresh: formats.Immutable}
+	switch ext {
+	case "info":
+		t.ContentType = typeJSON
+	case "mod":
+		t.ContentType = typeText
+	case "zip":
+		t.ContentType = typeZip
+	}
+	return t
 }
 
 // immutable reports whether version, a tag's or a pseudo-version, names one
