@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +81,25 @@ func TestRootExampleIsTheManual(t *testing.T) {
 	}
 	if string(text) != exampleConfig {
 		t.Error("config.example.toml at the root differs from cmd/larder/config.example.toml; make it a link")
+	}
+}
+
+// TestReadmeConfigs: every TOML block of the documents is a good config.
+func TestReadmeConfigs(t *testing.T) {
+	for _, name := range []string{"README.md", "ARCHITECTURE.md"} {
+		text, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, block := range regexp.MustCompile("(?s)```toml\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+			cfg, err := parseConfig(fmt.Sprintf("%s, block %d", name, i+1), []byte(block[1]))
+			if err == nil {
+				err = cfg.Validate()
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
 
