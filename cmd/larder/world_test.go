@@ -207,6 +207,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"requests":      scriptRequests,
 		"forget":        scriptForget,
 		"node":          scriptNode,
+		"livenode":      scriptLiveNode,
 		"nodestop":      scriptNodeStop,
 		"nodekill":      scriptNodeKill,
 		"nodehup":       scriptNodeHup,
@@ -296,17 +297,27 @@ func scriptForget(ts *testscript.TestScript, _ bool, args []string) {
 // is $WORK/node.log. A second node replaces a stopped one. "! node" wants the
 // start to fail.
 func scriptNode(ts *testscript.TestScript, neg bool, args []string) {
-	w := worldOf(ts)
-	if w.node != nil {
-		ts.Fatalf("a node runs already")
-	}
 	var env []string
 	for len(args) > 0 && !strings.HasPrefix(args[0], "-") && strings.Contains(args[0], "=") {
 		env, args = append(env, args[0]), args[1:]
 	}
+	runNode(ts, neg, worldOf(ts).environ(ts, env), args)
+}
+
+// livenode [FLAG ...]: as node, but with the environment and the home of this
+// machine, in which discovery finds the registries that it uses.
+func scriptLiveNode(ts *testscript.TestScript, neg bool, args []string) {
+	runNode(ts, neg, os.Environ(), args)
+}
+
+func runNode(ts *testscript.TestScript, neg bool, env, args []string) {
+	w := worldOf(ts)
+	if w.node != nil {
+		ts.Fatalf("a node runs already")
+	}
 	args = append([]string{"serve", "--listen", "127.0.0.1:0", "--data", filepath.Join(w.work, "data")}, args...)
 	logFile := filepath.Join(w.work, "node.log")
-	node, base, err := startNode(w.environ(ts, env), ts.MkAbs("."), logFile, args)
+	node, base, err := startNode(env, ts.MkAbs("."), logFile, args)
 	if neg {
 		if err == nil {
 			node.kill()
