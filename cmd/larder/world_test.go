@@ -32,6 +32,8 @@ func registryOf(format string) http.Handler {
 	switch format {
 	case "npm":
 		return npmtest.Default()
+	case "npm-empty":
+		return npmtest.New()
 	case "pypi":
 		return pypitest.New()
 	case "maven":
@@ -88,6 +90,7 @@ func (w *world) environ(ts *testscript.TestScript, more []string) []string {
 // fakeUpstream is a fake registry and what holds its clients up.
 type fakeUpstream struct {
 	*formattest.Upstream
+	handler  http.Handler
 	releases []func()
 }
 
@@ -208,6 +211,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"forget":        scriptForget,
 		"node":          scriptNode,
 		"livenode":      scriptLiveNode,
+		"npmregistry":   scriptNpmRegistry,
 		"nodestop":      scriptNodeStop,
 		"nodekill":      scriptNodeKill,
 		"nodehup":       scriptNodeHup,
@@ -240,7 +244,7 @@ func scriptUpstream(ts *testscript.TestScript, neg bool, args []string) {
 	if w.upstreams[args[0]] != nil {
 		ts.Fatalf("upstream %q runs already", args[0])
 	}
-	u := &fakeUpstream{Upstream: formattest.Serve(w.t, handler)}
+	u := &fakeUpstream{Upstream: formattest.Serve(w.t, handler), handler: handler}
 	w.upstreams[args[0]] = u
 	ts.Setenv(args[1], u.URL)
 }
