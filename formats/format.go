@@ -104,6 +104,19 @@ type Verifier interface {
 	Check(ctx context.Context, t Target, f File, w Want) error
 }
 
+// DocumentVerifier is a Verifier whose Expect and Check cover documents too
+// (Go's checksum database): without it a document is kept as it came.
+type DocumentVerifier interface {
+	Verifier
+	VerifiesDocuments() bool
+}
+
+// Companion names assets that belong to one that has just been kept and should
+// be fetched behind it, so that the version can be used offline.
+type Companion interface {
+	Companions(t Target) []Target
+}
+
 // Hasher names digests beyond SHA-256 to compute at ingest, because clients ask
 // for them (Maven's .sha1 and .md5).
 type Hasher interface{ Algs() []Alg }

@@ -366,6 +366,11 @@ func (s *Server) fillAsset(ctx context.Context, format formats.Format, t formats
 				return cache.Plan{Held: &cache.Result{Sum: sum, Size: row.Size, Digests: row.Digests, Header: heldHeader(row)}}
 			}
 		}
+		if c, ok := format.(formats.Companion); ok {
+			if more := c.Companions(t); len(more) > 0 {
+				s.behind.Store(flightKey(fill.key), func() { s.fetchCompanions(format, fill.conn, more) })
+			}
+		}
 		docs := s.docs(fill.conn, format)
 		plan := cache.Plan{MaxSize: s.cfg.Limits.ArtifactMax}
 		if h, ok := format.(formats.Hasher); ok {
@@ -408,6 +413,10 @@ func (s *Server) fillAsset(ctx context.Context, format formats.Format, t formats
 		}
 		plan.Commit = func(b *store.Batch, res cache.Result) error {
 			for _, d := range derived {
+				// What the upstream gives by itself is not made here.
+				if fill.version != nil && fill.version.Asset(d.File) != nil {
+					continue
+				}
 				if err := s.keepDerived(format, &fill, d); err != nil {
 					s.log.Warn("derived file could not be kept", "event", "derive_failed", "format", format.ID(), "name", fill.key.Name, "file", d.File, "error", err)
 				}
@@ -416,6 +425,28 @@ func (s *Server) fillAsset(ctx context.Context, format formats.Format, t formats
 		}
 		return plan
 	})
+}
+
+// fetchCompanions keeps what belongs to an asset that was just kept. It runs
+// behind the clients' backs; what fails is fetched when somebody asks.
+func (s *Server) fetchCompanions(format formats.Format, c *catalog.Connection, more []formats.Target) {
+	ctx, cancel := context.WithTimeout(s.life, s.cfg.Limits.RefreshTimeout)
+	defer cancel()
+	for _, t := range more {
+		key := catalog.AssetKey{Place: catalog.ConnectionPlace(c.Name), Format: format.ID(), Name: t.Name.Canon, Version: t.Version, File: t.File}
+		row, err := s.cfg.Catalog.Asset(key)
+		if err == nil && !row.Evicted {
+			continue
+		}
+		r, err := s.fillAsset(ctx, format, t, &found{conn: c, key: key, row: row})
+		if err == nil {
+			_, err = r.WaitVerified(ctx)
+			r.Close()
+		}
+		if err != nil {
+			s.log.Debug("a companion could not be fetched", "event", "companion_failed", "format", format.ID(), "name", key.Name, "file", key.File, "error", err)
+		}
+	}
 }
 
 func heldHeader(row *catalog.AssetRow) http.Header {

@@ -118,7 +118,7 @@ func TestStaleWhenUpstreamFails(t *testing.T) {
 			}
 			// An unknown name is an error in npm's dialect, never the body.
 			a := w.get("/npm/main/unknown")
-			if a.status < 500 || !strings.Contains(a.body, `"error"`) || strings.Contains(a.body, "login") {
+			if a.status < 400 || !strings.Contains(a.body, `"error"`) || strings.Contains(a.body, "login") {
 				t.Errorf("unknown name: %d %.200s", a.status, a.body)
 			}
 			up[0].heal()

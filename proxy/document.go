@@ -48,7 +48,7 @@ func (x *exchange) document(t formats.Target) error {
 	offline := true
 	for _, c := range conns {
 		b, err := x.s.openDocument(x.r.Context(), c, x.format, t, x.isOffline(c))
-		if errors.Is(err, errAbsent) {
+		if ref := (*formats.Refusal)(nil); errors.Is(err, errAbsent) || errors.As(err, &ref) && ref.Kind == formats.NotFound {
 			offline = offline && x.isOffline(c)
 			continue
 		}
@@ -112,6 +112,12 @@ func documentID(c *catalog.Connection, f formats.Format, doc string) string {
 func (s *Server) openDocument(ctx context.Context, c *catalog.Connection, f formats.Format, t formats.Target, offline bool) (*body, error) {
 	place := catalog.ConnectionPlace(c.Name)
 	now := s.now()
+	if t.Fresh == formats.NoStore {
+		if offline {
+			return nil, errAbsent
+		}
+		return s.fetchDocument(ctx, c, f, t, nil, documentID(c, f, t.Doc))
+	}
 	row, err := s.cfg.Catalog.Document(place, f.ID(), t.Doc)
 	if errors.Is(err, catalog.ErrNotFound) {
 		row = nil
@@ -221,10 +227,10 @@ func (s *Server) fetchDocument(ctx context.Context, c *catalog.Connection, f for
 	place := catalog.ConnectionPlace(c.Name)
 	r, err := s.cfg.Cache.Fill(ctx, id, func() cache.Plan {
 		// Another flight may have ended between the caller's look and this one.
-		if now, err := s.cfg.Catalog.Document(place, f.ID(), t.Doc); err == nil && !now.Evicted && (row == nil || now.Checked.After(row.Checked)) && s.now().Before(now.Checked.Add(c.MetadataTTL)) {
+		if now, err := s.cfg.Catalog.Document(place, f.ID(), t.Doc); err == nil && t.Fresh != formats.NoStore && !now.Evicted && (row == nil || now.Checked.After(row.Checked)) && s.now().Before(now.Checked.Add(c.MetadataTTL)) {
 			return cache.Plan{Held: &cache.Result{Sum: now.Blob(), Size: now.Size, Header: http.Header{"Content-Type": {now.ContentType}, "Last-Modified": {now.LastModified}}}}
 		}
-		return cache.Plan{
+		plan := cache.Plan{
 			MaxSize: s.cfg.Limits.ArtifactMax,
 			Open: func(ctx context.Context, from int64, validator string) (*cache.Part, error) {
 				fetch, err := up.Locate(ctx, c.Connection, t, nil, s.docs(c, f))
@@ -258,6 +264,18 @@ func (s *Server) fetchDocument(ctx context.Context, c *catalog.Connection, f for
 					LastModified: res.Header.Get("Last-Modified"), Checked: s.now(), Immutable: t.Fresh == formats.Immutable})
 			},
 		}
+		if t.Fresh == formats.NoStore {
+			plan.Commit = nil
+		}
+		if ver, ok := f.(formats.DocumentVerifier); ok && ver.VerifiesDocuments() {
+			plan.Want = func(ctx context.Context, h http.Header) (formats.Want, error) {
+				return ver.Expect(ctx, c.Connection, t, nil, h, s.docs(c, f))
+			}
+			plan.Check = func(ctx context.Context, file formats.File, w formats.Want, _ []formats.Digest) error {
+				return ver.Check(ctx, t, file, w)
+			}
+		}
+		return plan
 	})
 	switch {
 	case err == nil:

@@ -413,6 +413,12 @@ func (x *exchange) view(t formats.Target, layers []layer) (*formats.View, error)
 	if len(v.Versions) > 0 {
 		return v, nil
 	}
+	// A listing that is no list of versions (Maven's plugin groups) is its head.
+	for _, l := range v.Layers {
+		if len(v.Hidden) == 0 && v.Missing == 0 && len(l.Head.Raw) > 0 {
+			return v, nil
+		}
+	}
 	switch {
 	case len(v.Hidden) > 0 && len(v.Hidden) >= v.Missing:
 		return nil, formats.Refuse(formats.Blocked, "every version of %s is blocked by policy: %s", t.Name.Show(), v.Hidden[0].Reason)

@@ -67,8 +67,12 @@ func (w *Watch) Flights() cache.Observer {
 		Finished: func(key string, res cache.Result, took time.Duration) {
 			w.flights.WithLabelValues("finished").Inc()
 			w.bump(key)
+			if fn, ok := w.s.behind.LoadAndDelete(key); ok && res.Kept {
+				w.s.work.Go(fn.(func()))
+			}
 		},
 		Failed: func(key string, err error, took time.Duration) {
+			w.s.behind.Delete(key)
 			if errors.Is(err, errAbsent) || errors.Is(err, errNotModified) {
 				return
 			}

@@ -277,9 +277,13 @@ func statusRefusal(c *catalog.Connection, t formats.Target, status int) error {
 		what = t.Doc
 	}
 	switch status {
-	case http.StatusUnauthorized, http.StatusForbidden:
+	case http.StatusUnauthorized:
 		return &formats.Refusal{Kind: formats.Upstream, Status: http.StatusBadGateway,
-			Message: fmt.Sprintf("upstream %s refused %s with status %d; check the connection's credential", c.Name, printable(what), status)}
+			Message: fmt.Sprintf("upstream %s asks for a credential for %s; check the connection's", c.Name, printable(what))}
+	case http.StatusForbidden:
+		// Told as it is: clients retry a 5xx, and go must not look elsewhere.
+		return &formats.Refusal{Kind: formats.Upstream, Status: http.StatusForbidden,
+			Message: fmt.Sprintf("upstream %s forbids %s", c.Name, printable(what))}
 	}
 	return &formats.Refusal{Kind: formats.Upstream, Status: http.StatusBadGateway,
 		Message: fmt.Sprintf("upstream %s answered %s with status %d", c.Name, printable(what), status)}
@@ -302,6 +306,9 @@ func (s *Server) upstreamRefusal(c *catalog.Connection, t formats.Target, err er
 	var un *upstream.Unavailable
 	var no *upstream.Refused
 	switch {
+	case errors.Is(err, upstream.ErrTooLarge):
+		r.Status = http.StatusBadGateway
+		r.Message = fmt.Sprintf("what upstream %s sent for %s is over this node's size limit", c.Name, printable(what))
 	case errors.Is(err, upstream.ErrOffline):
 		r.Kind, r.Message = formats.NotHeld, fmt.Sprintf("%s is not held here and this node is offline", printable(what))
 	case errors.As(err, &no):

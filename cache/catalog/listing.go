@@ -367,7 +367,14 @@ func (c *Catalog) Listing(k ListingKey) (*Listing, error) {
 			byName[version] = v
 		}
 		if !listed[version] {
+			// Another listing of the name may know it; for this one it is held.
 			listed[version] = true
+			if v.State != formats.Held {
+				cp := *v
+				cp.State = formats.Held
+				v = &cp
+				byName[version] = v
+			}
 			l.Versions = append(l.Versions, v)
 		}
 		if v.Held == nil {

@@ -126,11 +126,24 @@ func (c Connection) dialer() upstream.Connection {
 		Username: c.Username, Password: c.Password, PasswordFile: c.PasswordFile, PasswordEnv: c.PasswordEnv,
 		Token: c.Token, TokenFile: c.TokenFile, TokenEnv: c.TokenEnv,
 		Header: c.Header, HeaderFile: c.HeaderFile, HeaderEnv: c.HeaderEnv,
-		Hosts: c.Hosts, Proxy: c.Proxy, CAFile: c.CAFile, ClientCert: c.ClientCert, ClientKey: c.ClientKey,
+		Hosts: c.hosts(), Proxy: c.Proxy, CAFile: c.CAFile, ClientCert: c.ClientCert, ClientKey: c.ClientKey,
 		ConnectTimeout: c.ConnectTimeout.Duration, HeaderTimeout: c.HeaderTimeout.Duration, IdleTimeout: c.IdleTimeout.Duration,
 		MaxConcurrent: c.MaxConcurrent, Retries: none(c.Retries), MaxWait: c.MaxWait.Duration,
 		BreakerFailures: none(c.BreakerFailures), BreakerPause: c.BreakerPause.Duration,
 	}
+}
+
+// hosts are the further hosts of a connection; a checksum database that is
+// written beside a Go proxy is spelled out, so it may be anywhere.
+func (c Connection) hosts() []string {
+	u, err := url.Parse(c.SumdbURL)
+	if c.SumdbURL == "" || err != nil || u.Host == "" {
+		return c.Hosts
+	}
+	if c.Hosts == nil {
+		return []string{"*", u.Host}
+	}
+	return append(slices.Clone(c.Hosts), u.Host)
 }
 
 // dialer is the configuration of the only code that dials registries; logger

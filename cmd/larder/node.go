@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -55,7 +54,7 @@ func openNode(cfg *Config, log *slog.Logger, reg *prometheus.Registry, access io
 		return nil, fmt.Errorf("open catalog: %w", err)
 	}
 	watch := proxy.NewWatch(reg)
-	up := cfg.upstreamConfig()
+	up := cfg.dialer()
 	up.Logger, up.Observer = log, watch.Upstreams()
 	if n.upstream, err = upstream.New(up); err != nil {
 		return nil, fmt.Errorf("set up connections: %w", err)
@@ -107,7 +106,7 @@ func (n *node) apply(cfg *Config) error {
 	if err != nil {
 		return err
 	}
-	if _, err := n.upstream.Reload(cfg.upstreamConfig()); err != nil {
+	if _, err := n.upstream.Reload(cfg.dialer()); err != nil {
 		return fmt.Errorf("set up connections: %w", err)
 	}
 	n.proxy.Reload(site)
@@ -158,22 +157,7 @@ func (c *Config) limits() proxy.Limits {
 	}
 }
 
-// upstreamConfig is the dialler's part of the configuration.
-func (c *Config) upstreamConfig() upstream.Config {
-	up := upstream.Config{Offline: c.Offline(), UserAgent: "larder/" + version()}
-	for _, k := range c.Connection {
-		up.Connections = append(up.Connections, upstream.Connection{
-			Name: k.Name, URL: k.URL, Username: k.Username, Password: k.Password, PasswordFile: k.PasswordFile, PasswordEnv: k.PasswordEnv,
-			Token: k.Token, TokenFile: k.TokenFile, TokenEnv: k.TokenEnv, Header: k.Header, Hosts: k.hosts(), Proxy: k.Proxy,
-			CAFile: k.CAFile, ClientCert: k.ClientCert, ClientKey: k.ClientKey,
-			ConnectTimeout: k.ConnectTimeout.Duration, HeaderTimeout: k.HeaderTimeout.Duration, IdleTimeout: k.IdleTimeout.Duration,
-			MaxConcurrent: k.MaxConcurrent, Retries: k.Retries, Offline: k.Offline,
-		})
-	}
-	return up
-}
-
-// accessLog is where access lines go.
+// accessOut is where access lines go.
 type accessOut struct {
 	io.Writer
 	file *os.File
@@ -240,19 +224,6 @@ func trimmed(urls []string) []string {
 		out = append(out, strings.TrimRight(u, "/"))
 	}
 	return out
-}
-
-// hosts are the further hosts of a connection; a checksum database that is
-// configured beside a Go proxy is one of them.
-func (c Connection) hosts() []string {
-	if c.SumdbURL == "" || slices.Contains(c.Hosts, "*") {
-		return c.Hosts
-	}
-	u, err := url.Parse(c.SumdbURL)
-	if err != nil {
-		return c.Hosts
-	}
-	return append(slices.Clone(c.Hosts), u.Host)
 }
 
 // logStoreEvent words what the store did by itself.

@@ -241,3 +241,11 @@ func checkHead(signed []byte, verifier note.Verifier) error {
 	}
 	return nil
 }
+
+// VerifiesDocuments reports that lookups and tiles are proved like assets.
+func (*Format) VerifiesDocuments() bool { return true }
+
+var (
+	_ formats.DocumentVerifier = (*Format)(nil)
+	_ formats.Companion        = (*Format)(nil)
+)
