@@ -16,8 +16,8 @@ import (
 // maxPass bounds the body of a request that is forwarded, and its answer.
 const maxPass = 16 << 20
 
-// passHeaders are the only request headers that are forwarded: nothing that
-// carries a credential or tells who asks.
+// passHeaders are the only request headers that are forwarded, read-only:
+// nothing that carries a credential or tells who asks.
 var passHeaders = []string{"Content-Type", "Content-Encoding", "Accept"}
 
 // pass forwards a request to the first connection and stores nothing.

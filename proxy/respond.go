@@ -13,8 +13,9 @@ import (
 	"larder/formats"
 )
 
-// immutableCache is what clients may keep for ever; revalidated documents are
-// checked by ETag on every use, which costs a 304.
+// Header values shared by all answers, read-only. What is immutable clients may
+// keep for ever; revalidated documents are checked by ETag on every use, which
+// costs a 304.
 var (
 	immutableCache  = []string{"public, max-age=31536000, immutable"}
 	revalidateCache = []string{"no-cache"}
