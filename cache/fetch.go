@@ -71,6 +71,7 @@ func (f *flight) ask(from int64, validator string) (*attempt, error) {
 		return nil, err
 	}
 	a.part = part
+	f.current = a
 	return a, nil
 }
 
@@ -85,8 +86,8 @@ func (f *flight) fetch(wants *sync.WaitGroup) (Result, error) {
 	if err != nil {
 		return Result{}, &ErrUpstream{f.key, 0, err}
 	}
+	defer func() { f.current.close() }() // earlier ones are closed; also after a panic
 	if err := f.begin(a.part, wants); err != nil {
-		a.close()
 		return Result{}, err
 	}
 	if err := f.download(a); err != nil {
@@ -138,7 +139,6 @@ func (f *flight) begin(p *Part, wants *sync.WaitGroup) error {
 // download brings in the whole body, over as many attempts as it takes.
 func (f *flight) download(a *attempt) error {
 	buf := f.c.buffer()
-	defer func() { a.close() }() // of the last attempt; after a panic, too
 	for {
 		err := f.drainBody(a, *buf)
 		if br := new(broken); errors.As(err, &br) {
@@ -149,6 +149,7 @@ func (f *flight) download(a *attempt) error {
 				continue
 			}
 		}
+		a.close()      // verifying and committing need no connection
 		f.c.reuse(buf) // not after a panic: a digest may still read it
 		return err
 	}

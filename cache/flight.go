@@ -29,9 +29,10 @@ type flight struct {
 	wantErr   error
 	adopted   bool // wanted was taken into account
 	sums      digester
-	validator string // for If-Range of the next attempt
-	tries     int    // attempts since the last progress
-	triedAt   int64  // avail at the last attempt
+	current   *attempt // the last that was answered
+	validator string   // for If-Range of the next attempt
+	tries     int      // attempts since the last progress
+	triedAt   int64    // avail at the last attempt
 
 	// mu guards what follows; Readers and the leader share it.
 	mu       sync.Mutex
@@ -53,6 +54,7 @@ type flight struct {
 	// Where the bytes are. A finished and kept flight has blob; before, and in
 	// through mode, spool holds the first spoolEnd bytes and win the rest.
 	spool    spool
+	spent    spool // to be released by the leader
 	spoolEnd int64 // only with win
 	win      *window
 	blob     blob

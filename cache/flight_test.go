@@ -452,6 +452,52 @@ func TestCacheCloses(t *testing.T) {
 	})
 }
 
+// Observers that panic cost an error, never the process.
+func TestObserverPanics(t *testing.T) {
+	boom := func() { panic("boom") }
+	for _, tc := range []struct {
+		name  string
+		set   func(*Observer)
+		fails bool
+	}{
+		{"Started", func(o *Observer) { o.Started = func(string) { boom() } }, true},
+		{"Bytes", func(o *Observer) { o.Bytes = func(int) { boom() } }, true},
+		{"Resumed", func(o *Observer) { o.Resumed = func(string, int64, error) { boom() } }, true},
+		{"Finished", func(o *Observer) { o.Finished = func(string, Result, time.Duration) { boom() } }, false},
+		{"Failed", func(o *Observer) {
+			o.Started = func(string) { boom() }
+			o.Failed = func(string, error, time.Duration) { boom() }
+		}, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			k := newKitchen(t, Config{})
+			tc.set(&k.cfg.Observer)
+			o := &origin{body: content(11, fileSize), validator: `"a"`, faults: []fault{{cut: 10, err: errReset}}}
+			if _, _, err := drink(t, k, "key", o.plan()); (err != nil) != tc.fails {
+				t.Errorf("%s panics: error %v", tc.name, err)
+			}
+			k.close(o)
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		k := newKitchen(t, Config{})
+		k.cfg.Observer.Joined = func(string) { boom() }
+		o := &origin{body: content(11, fileSize)}
+		r, err := k.Fill(t.Context(), "key", o.plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.Fill(t.Context(), "key", nil); err == nil {
+			t.Error("Joined panics: no error")
+		}
+		if got, err := io.ReadAll(r); err != nil || len(got) != fileSize {
+			t.Errorf("the other client got %d bytes, %v", len(got), err)
+		}
+		r.Close()
+		k.close(o)
+	})
+}
+
 // A few bytes that came reach an HTTP client though nothing fills its buffers.
 func TestTrickleIsFlushed(t *testing.T) {
 	k := newKitchen(t, Config{})

@@ -120,16 +120,18 @@ func (f *flight) pass(p []byte) error {
 		room, err := f.makeRoom(len(p))
 		if room {
 			f.win.append(p)
-		}
-		if room || err != nil {
-			f.mu.Unlock()
-			return err
-		}
-		if f.room == nil {
+		} else if f.room == nil {
 			f.room = make(chan struct{})
 		}
-		moved := f.room
+		moved, spent := f.room, f.spent
+		f.spent = nil
 		f.mu.Unlock()
+		if spent != nil {
+			spent.Release()
+		}
+		if room || err != nil {
+			return err
+		}
 		if patience == nil {
 			patience = time.NewTimer(f.c.cfg.Patience)
 			defer patience.Stop()
@@ -169,8 +171,7 @@ func (f *flight) makeRoom(n int) (bool, error) {
 	w.drop(least)
 	if w.start > f.spoolEnd && least >= f.spoolEnd && f.spool != nil && f.uses == 0 {
 		// Nobody can need the beginning any more: give the disk back.
-		f.spool.Release()
-		f.spool = nil
+		f.spent, f.spool = f.spool, nil
 	}
 	return over() <= 0, nil
 }
