@@ -38,6 +38,8 @@ func registryOf(format string) http.Handler {
 		return pypitest.New()
 	case "maven":
 		return maventest.New()
+	case "maven-empty":
+		return maventest.Empty()
 	case "go":
 		return golangtest.New()
 	case "cargo":
@@ -212,6 +214,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"node":          scriptNode,
 		"livenode":      scriptLiveNode,
 		"npmregistry":   scriptNpmRegistry,
+		"mavenregistry": scriptMavenRegistry,
 		"nodestop":      scriptNodeStop,
 		"nodekill":      scriptNodeKill,
 		"nodehup":       scriptNodeHup,

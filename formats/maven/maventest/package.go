@@ -32,6 +32,7 @@ type Package struct {
 	Relocated                *Dep      // distributionManagement/relocation
 	Signed                   bool      // publish .asc beside each file (not a real signature)
 	Padding                  int       // bytes of incompressible filler in the jar
+	Note                     string    // a word in the jars, so that two builds differ
 	At                       time.Time // publication; zero: Epoch
 }
 
@@ -180,7 +181,7 @@ func (p Package) jar(classifier, value string) []byte {
 		{"META-INF/MANIFEST.MF", []byte("Manifest-Version: 1.0\r\nImplementation-Version: " + value + "\r\n\r\n")},
 		{"META-INF/maven/" + p.Group + "/" + p.Artifact + "/pom.properties",
 			[]byte("groupId=" + p.Group + "\nartifactId=" + p.Artifact + "\nversion=" + p.Version + "\n")},
-		{strings.ReplaceAll(p.Group, ".", "/") + "/" + p.Artifact + ".txt", []byte(p.Artifact + " " + value + " " + classifier + "\n")},
+		{strings.ReplaceAll(p.Group, ".", "/") + "/" + p.Artifact + ".txt", []byte(p.Artifact + " " + value + " " + classifier + p.Note + "\n")},
 	}
 	if p.Padding > 0 {
 		entries = append(entries, entry{"padding.bin", filler(p.Padding)})
