@@ -36,7 +36,12 @@ func main() {
 	flag.IntVar(&c.rounds, "rounds", 3, "interleaved rounds of each rate")
 	flag.StringVar(&c.only, "only", "", "comma-separated parts: cold,warm,pypi,giant,ingest")
 	flag.Int64Var(&c.giant, "giant", 4<<30, "bytes of the giant artifact")
+	bare := flag.String("bare", "", "internal: serve bodies from memory on this address and nothing else")
 	flag.Parse()
+	if *bare != "" {
+		fmt.Fprintln(os.Stderr, "larder-bench:", serveBare(*bare))
+		os.Exit(1)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx, c); err != nil {

@@ -97,6 +97,16 @@ func warm(ctx context.Context, c config, up *upstream, t *table) error {
 		}
 		t.add(w.label+": larder / nginx", fmt.Sprintf("%.2fx requests/s (%.0f / %.0f)", r.rate, r.a.perSecond, r.b.perSecond), ">= 0.75x", r.rate >= 0.75)
 	}
+	b, err := bareServer(c)
+	if err != nil {
+		return err
+	}
+	defer b.stop()
+	br, err := versus(ctx, c, b, n, "/65536", "/t-65536-a/-/t-65536-a-1.0.0.tgz", 16)
+	if err != nil {
+		return err
+	}
+	t.add("yardstick: bare net/http from memory / nginx, 64 KiB", fmt.Sprintf("%.2fx requests/s", br.rate), "", true)
 	r, err := versus(ctx, c, l, n, "/npm/main/t-10000000-a/-/t-10000000-a-1.0.0.tgz", "/t-10000000-a/-/t-10000000-a-1.0.0.tgz", 8)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -192,7 +194,7 @@ events { worker_connections 1024; }
 http {
   access_log off;
   sendfile on;
-  tcp_nopush on;
+  tcp_nodelay on;
   keepalive_requests 100000000;
   client_body_temp_path %[1]s/body;
   proxy_temp_path %[1]s/proxy;
@@ -271,4 +273,38 @@ func get(url string, header ...string) (int64, error) {
 		err = fmt.Errorf("%s: %s", url, resp.Status)
 	}
 	return n, err
+}
+
+// serveBare is the yardstick for what net/http itself can do: a body from
+// memory with a fixed header, and no other work.
+func serveBare(addr string) error {
+	var mu sync.Mutex
+	bodies := map[string][]byte{}
+	return http.ListenAndServe(addr, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n, err := strconv.ParseInt(strings.TrimPrefix(r.URL.Path, "/"), 10, 64)
+		if err != nil || n > 64<<20 {
+			http.NotFound(w, r)
+			return
+		}
+		mu.Lock()
+		b := bodies[r.URL.Path]
+		if b == nil {
+			b, _ = io.ReadAll(body("bare", n))
+			bodies[r.URL.Path] = b
+		}
+		mu.Unlock()
+		w.Header()["Content-Type"] = []string{"application/octet-stream"}
+		w.Header()["Content-Length"] = []string{strconv.FormatInt(n, 10)}
+		w.Write(b)
+	}))
+}
+
+// bareServer starts serveBare in a process of its own.
+func bareServer(c config) (*peer, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	addr := fmt.Sprintf("127.0.0.1:%d", freePort())
+	return start(c, "bare", "http://"+addr, self, "-bare", addr)
 }
