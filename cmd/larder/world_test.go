@@ -404,11 +404,11 @@ func scriptExpand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// http [-H 'Key: value'] [-d BODY] [-o FILE] METHOD URL: one request, no
-// redirects. Status line, header and body go to standard output (the body to
-// FILE). "! http" wants the exchange itself to fail.
+// http [-H 'Key: value'] [-d BODY] [-o FILE] [-e VAR] METHOD URL: one request,
+// no redirects. Status line, header and body go to standard output (the body to
+// FILE), the entity tag to $VAR. "! http" wants the exchange itself to fail.
 func scriptHTTP(ts *testscript.TestScript, neg bool, args []string) {
-	header, file, body := http.Header{}, "", io.Reader(nil)
+	header, file, body, tag := http.Header{}, "", io.Reader(nil), ""
 	for len(args) > 2 && strings.HasPrefix(args[0], "-") {
 		switch args[0] {
 		case "-H":
@@ -418,11 +418,15 @@ func scriptHTTP(ts *testscript.TestScript, neg bool, args []string) {
 			body = strings.NewReader(args[1])
 		case "-o":
 			file = ts.MkAbs(args[1])
+		case "-e":
+			tag = args[1]
+		default:
+			ts.Fatalf("http knows no %s", args[0])
 		}
 		args = args[2:]
 	}
 	if len(args) != 2 {
-		ts.Fatalf("usage: http [-H 'Key: value'] [-d BODY] [-o FILE] METHOD URL")
+		ts.Fatalf("usage: http [-H 'Key: value'] [-d BODY] [-o FILE] [-e VAR] METHOD URL")
 	}
 	dump, content, err := exchange(args[0], args[1], header, body)
 	if neg {
@@ -435,6 +439,13 @@ func scriptHTTP(ts *testscript.TestScript, neg bool, args []string) {
 	if file != "" {
 		ts.Check(os.WriteFile(file, content, 0o644))
 		content = nil
+	}
+	if tag != "" {
+		etag := regexp.MustCompile(`(?m)^Etag: (.*)$`).FindStringSubmatch(dump)
+		if etag == nil {
+			ts.Fatalf("the answer has no entity tag:\n%s", dump)
+		}
+		ts.Setenv(tag, etag[1])
 	}
 	fmt.Fprintf(ts.Stdout(), "%s\n%s\n", dump, content)
 }
