@@ -44,8 +44,8 @@ type Config struct {
 	// the process limit for that.
 	MaxBytes int64
 	// MaxItem is the largest entry, value and key together, in bytes. 0 means
-	// 256 KiB or 1/128 of MaxBytes, the smaller; more than 1/8 of MaxBytes is an
-	// error, since eviction weighs frequency and not size and one large entry
+	// 256 KiB or 1/128 of MaxBytes, the smaller. More than 1/8 of MaxBytes is
+	// lowered to that: eviction weighs frequency and not size, so one large entry
 	// may empty the cache.
 	MaxItem int64
 	// Metrics counts hits and misses (about 5 ns for each Get).
@@ -120,8 +120,8 @@ func newCache[V any](cfg Config, hash func(string) (uint64, uint64)) (*Cache[V],
 	if cfg.MaxItem == 0 {
 		cfg.MaxItem = min(defaultMaxItem, cfg.MaxBytes/128)
 	}
-	if cfg.MaxItem < 0 || cfg.MaxItem > cfg.MaxBytes/8 {
-		return nil, fmt.Errorf("hot cache item limit of %d bytes: at most 1/8 of %d is allowed", cfg.MaxItem, cfg.MaxBytes)
+	if cfg.MaxItem < 0 {
+		return nil, fmt.Errorf("hot cache item limit of %d bytes is negative", cfg.MaxItem)
 	}
 	counters, tables := tableSizes(cfg.MaxBytes)
 	c := &Cache[V]{

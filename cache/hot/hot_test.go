@@ -116,7 +116,7 @@ func TestConfig(t *testing.T) {
 		ok  bool
 	}{
 		{Config{}, false}, {Config{MaxBytes: MinBytes}, true}, {Config{MaxBytes: MinBytes - 1}, false},
-		{Config{MaxBytes: 1 << 20, MaxItem: 1<<17 + 1}, false}, {Config{MaxBytes: 1 << 20, MaxItem: 1 << 17}, true},
+		{Config{MaxBytes: 1 << 20, MaxItem: 1 << 40}, true},
 		{Config{MaxBytes: 1 << 20, MaxItem: -1}, false},
 	} {
 		c, err := NewCache[int](tc.cfg)
@@ -124,6 +124,9 @@ func TestConfig(t *testing.T) {
 			t.Errorf("NewCache(%+v) error = %v, want ok %v", tc.cfg, err, tc.ok)
 		}
 		if err == nil {
+			if c.Add("k", 1, tc.cfg.MaxBytes/8) {
+				t.Errorf("NewCache(%+v) took an item of 1/8 of its size", tc.cfg)
+			}
 			c.Close()
 		}
 	}
