@@ -132,6 +132,9 @@ func goCache() string {
 // whose client is absent is skipped with a word; where every client must be
 // there (LARDER_E2E_REQUIRE=1) it fails instead.
 func scriptCondition(cond string) (bool, error) {
+	if spec, ok := strings.CutPrefix(cond, "option:"); ok {
+		return hasOption(spec)
+	}
 	name, ok := strings.CutPrefix(cond, "client:")
 	if !ok {
 		return false, fmt.Errorf("unknown condition %q", cond)

@@ -36,6 +36,8 @@ func registryOf(format string) http.Handler {
 		return npmtest.New()
 	case "pypi":
 		return pypitest.New()
+	case "pypi-empty":
+		return pypitest.Empty()
 	case "maven":
 		return maventest.New()
 	case "maven-empty":
@@ -215,11 +217,14 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"livenode":      scriptLiveNode,
 		"npmregistry":   scriptNpmRegistry,
 		"mavenregistry": scriptMavenRegistry,
+		"pypiregistry":  scriptPyPIRegistry,
 		"nodestop":      scriptNodeStop,
 		"nodekill":      scriptNodeKill,
 		"nodehup":       scriptNodeHup,
 		"expand":        scriptExpand,
 		"http":          scriptHTTP,
+		"capture":       scriptCapture,
+		"port":          scriptPort,
 	}
 }
 
