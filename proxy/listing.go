@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -22,8 +23,10 @@ import (
 type rendered struct {
 	header   http.Header
 	identity []byte // the plain body
-	packed   []byte // gzip of it; nil when not worth it
 	sum      string // hex SHA-256 of identity
+
+	once   sync.Once
+	packed []byte // gzip of identity; nil when not worth it
 }
 
 // minGzip is the size from which packing a document pays.
@@ -32,10 +35,12 @@ const minGzip = 512
 // layer is one place's contribution to an answer.
 type layer struct {
 	conn    *catalog.Connection
-	listing *catalog.Listing
-	stale   bool // the upstream did not confirm it in time
+	row     *catalog.HeadRow // nil: only held files are known
+	stale   bool             // the upstream did not confirm it in time
 	offline bool
 }
+
+func (l layer) removed() bool { return l.row != nil && l.row.Standing == catalog.Removed }
 
 // listing answers a document rendered from rows.
 func (x *exchange) listing(t formats.Target) error {
@@ -43,27 +48,22 @@ func (x *exchange) listing(t formats.Target) error {
 	if !ok {
 		return fmt.Errorf("format %s cannot list", x.format.ID())
 	}
-	// The generation is read before the rows, so that a change in between makes
-	// the kept answer void rather than wrong.
-	gen := x.s.cfg.Catalog.Gen(x.format.ID(), t.Name.Canon)
-	seen := gen.Load()
 	layers, err := x.layers(t)
 	if err != nil {
 		return err
 	}
-	// Refreshing the rows raised the generation.
-	if now := gen.Load(); now != seen {
-		seen = now
-		if layers, err = x.reread(t, layers); err != nil {
-			return err
+	// The generation is read before the rows are, so that a change in between
+	// makes the kept answer void rather than wrong. Reading the rows and
+	// rendering them happens once for all who ask for this variant now.
+	gen := x.s.cfg.Catalog.Gen(x.format.ID(), t.Name.Canon)
+	seen := gen.Load()
+	call, _ := x.s.render.start(x.variantKey(t, layers, seen), func() (*rendered, error) {
+		view, err := x.view(t, layers)
+		if err != nil {
+			return nil, err
 		}
-	}
-	view, err := x.view(t, layers)
-	if err != nil {
-		return err
-	}
-	key := x.variantKey(t, layers, seen)
-	call, _ := x.s.render.start(key, func() (*rendered, error) { return renderView(lister, view, t) })
+		return renderView(lister, view, t)
+	})
 	out, err := call.wait(x.r.Context())
 	if err != nil {
 		var ref *formats.Refusal
@@ -80,8 +80,8 @@ func (x *exchange) listing(t formats.Target) error {
 func (x *exchange) sendRendered(t formats.Target, layers []layer, out *rendered, current bool, rt *route) {
 	checked, until := x.freshness(layers)
 	body, etag, enc := out.identity, `"`+out.sum[:32]+`"`, ""
-	if x.gz && out.packed != nil {
-		body, etag, enc = out.packed, `"`+out.sum[:32]+`-gz"`, "gzip"
+	if packed := out.pack(x.gz); packed != nil {
+		body, etag, enc = packed, `"`+out.sum[:32]+`-gz"`, "gzip"
 	}
 	h := make(http.Header, 10)
 	for k, v := range out.header {
@@ -138,10 +138,10 @@ func addVary(h http.Header, field string) {
 // may be given without asking again.
 func (x *exchange) freshness(layers []layer) (checked, until time.Time) {
 	for _, l := range layers {
-		if l.listing.Row == nil {
+		if l.row == nil {
 			continue
 		}
-		at := l.listing.Row.Checked
+		at := l.row.Checked
 		if checked.IsZero() || at.Before(checked) {
 			checked = at
 		}
@@ -160,7 +160,7 @@ func (x *exchange) variantKey(t formats.Target, layers []layer, gen uint64) stri
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s\x00%s\x00%s\x00%s\x00%s\x00%s\x00%d\x00%d", x.format.ID(), t.Name.Canon, t.Doc, t.Version, t.Variant, x.rq.Base, gen, x.epoch)
 	for _, l := range layers {
-		fmt.Fprintf(&b, "\x00%s %v %v", l.conn.Name, l.offline, l.listing.Row != nil && l.listing.Row.Standing == catalog.Removed)
+		fmt.Fprintf(&b, "\x00%s %v %v", l.conn.Name, l.offline, l.removed())
 	}
 	return b.String()
 }
@@ -174,23 +174,25 @@ func renderView(l formats.Lister, v *formats.View, t formats.Target) (*rendered,
 	out := &rendered{header: h, identity: buf.Bytes()}
 	sum := sha256.Sum256(out.identity)
 	out.sum = hex.EncodeToString(sum[:])
-	if len(out.identity) >= minGzip {
-		var z bytes.Buffer
-		w, err := gzip.NewWriterLevel(&z, gzip.DefaultCompression)
-		if err != nil {
-			return nil, fmt.Errorf("pack document: %w", err)
-		}
-		if _, err := w.Write(out.identity); err != nil {
-			return nil, fmt.Errorf("pack document: %w", err)
-		}
-		if err := w.Close(); err != nil {
-			return nil, fmt.Errorf("pack document: %w", err)
-		}
-		if z.Len() < len(out.identity) {
-			out.packed = z.Bytes()
-		}
-	}
 	return out, nil
+}
+
+// pack returns the gzip form, made when the first client wants it, or nil.
+func (r *rendered) pack(wanted bool) []byte {
+	if !wanted || len(r.identity) < minGzip {
+		return nil
+	}
+	r.once.Do(func() {
+		var z bytes.Buffer
+		w := gzip.NewWriter(&z)
+		if _, err := w.Write(r.identity); err != nil {
+			return // a bytes.Buffer does not fail
+		}
+		if err := w.Close(); err == nil && z.Len() < len(r.identity) {
+			r.packed = z.Bytes()
+		}
+	})
+	return r.packed
 }
 
 // mergeRule is the format's way of uniting several upstreams.
@@ -279,18 +281,6 @@ func (x *exchange) unionLayers(t formats.Target, conns []*catalog.Connection) ([
 	return out, nil
 }
 
-// reread loads the rows again after they changed.
-func (x *exchange) reread(t formats.Target, layers []layer) ([]layer, error) {
-	for i, l := range layers {
-		got, err := x.s.cfg.Catalog.Listing(x.listingKey(l.conn, t))
-		if err != nil {
-			return nil, err
-		}
-		layers[i].listing = got
-	}
-	return layers, nil
-}
-
 func (x *exchange) connections() []*catalog.Connection {
 	return x.site.Graph.Connections(x.repo, x.format.ID())
 }
@@ -337,23 +327,30 @@ func (x *exchange) ensure(ctx context.Context, c *catalog.Connection, t formats.
 		if state.filled {
 			x.tier = "fill"
 		}
-		got, err := x.s.cfg.Catalog.Listing(k)
-		if errors.Is(err, catalog.ErrNotFound) || err == nil && got.Row == nil {
+		row, err := x.s.cfg.Catalog.Head(k)
+		if errors.Is(err, catalog.ErrNotFound) {
 			return nil, errAbsent
 		}
 		if err != nil {
 			return nil, err
 		}
-		return &layer{conn: c, listing: got, stale: state.stale}, nil
+		return &layer{conn: c, row: row, stale: state.stale}, nil
 	}
-	got, err := x.s.cfg.Catalog.Listing(k)
+	row, err := x.s.cfg.Catalog.Head(k)
 	if errors.Is(err, catalog.ErrNotFound) {
-		return nil, errAbsent
+		known, err := x.s.cfg.Catalog.Knows(k.Place, k.Format, k.Name)
+		if err != nil {
+			return nil, err
+		}
+		if !known {
+			return nil, errAbsent
+		}
+		return &layer{conn: c, offline: true}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &layer{conn: c, listing: got, offline: true}, nil
+	return &layer{conn: c, row: row, offline: true}, nil
 }
 
 // view merges the layers and applies policy and the offline filter.
@@ -364,11 +361,17 @@ func (x *exchange) view(t formats.Target, layers []layer) (*formats.View, error)
 	closure, _ := x.format.(formats.Closure)
 	vanished := true
 	for _, l := range layers {
+		got, err := x.s.cfg.Catalog.Listing(x.listingKey(l.conn, t))
+		if errors.Is(err, catalog.ErrNotFound) {
+			got = &catalog.Listing{}
+		} else if err != nil {
+			return nil, err
+		}
 		head := &formats.Head{}
 		removed := false
-		if l.listing.Row != nil {
-			head = &l.listing.Row.Head
-			removed = l.listing.Row.Standing == catalog.Removed
+		if got.Row != nil {
+			head = &got.Row.Head
+			removed = got.Row.Standing == catalog.Removed
 		}
 		vanished = vanished && removed
 		v.Layers = append(v.Layers, formats.Layer{Place: l.conn.Name, Head: head})
@@ -376,7 +379,7 @@ func (x *exchange) view(t formats.Target, layers []layer) (*formats.View, error)
 		if head.Display != "" && v.Name.Display == "" && head.Display != v.Name.Canon {
 			v.Name.Display = head.Display
 		}
-		for _, ver := range l.listing.Versions {
+		for _, ver := range got.Versions {
 			if taken[ver.V] {
 				continue
 			}

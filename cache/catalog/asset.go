@@ -69,6 +69,21 @@ func (c *Catalog) FindAsset(p Place, format, name, file string) (string, *AssetR
 	return version, hit, nil
 }
 
+// Knows reports whether any version or asset row of a name exists at a place.
+func (c *Catalog) Knows(p Place, format, name string) (bool, error) {
+	known := false
+	for _, fam := range []byte{famAsset, famVersion} {
+		err := c.db.Rows(c.prefix(fam, string(p), format, name), nil, func(_, _ []byte) error {
+			known = true
+			return store.ErrStop
+		})
+		if err != nil && !errors.Is(err, store.ErrStop) {
+			return false, err
+		}
+	}
+	return known, nil
+}
+
 func (c *Catalog) eachAsset(p Place, format, name string, fn func(version string, a *AssetRow) error) error {
 	prefix := c.prefix(famAsset, string(p), format, name)
 	return c.db.Rows(prefix, nil, func(key, val []byte) error {
