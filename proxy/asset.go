@@ -81,7 +81,7 @@ func (x *exchange) withAsset(t formats.Target, held, miss func(*found) error) er
 			} else if x.isOffline(c) {
 				err = errAbsent
 			} else {
-				err = miss(f)
+				err = x.missOnce(t, f, miss)
 			}
 			if err == nil {
 				if pinned {
@@ -96,6 +96,23 @@ func (x *exchange) withAsset(t formats.Target, held, miss func(*found) error) er
 		offline = offline && x.isOffline(c)
 	}
 	return x.absence(t, offline)
+}
+
+// missOnce calls miss unless the upstream said a moment ago that it has no such
+// file: clients probe for files that few versions have (Maven's signatures and
+// plugin prefixes, Gradle's module metadata). Whatever changes the name's rows
+// voids that answer.
+func (x *exchange) missOnce(t formats.Target, f *found, miss func(*found) error) error {
+	gen := x.s.cfg.Catalog.Gen(x.format.ID(), t.Name.Canon).Load()
+	id := flightKey(f.key) + "\x00" + strconv.FormatUint(gen, 10)
+	if x.s.absent.has(id, x.s.now()) {
+		return errAbsent
+	}
+	err := miss(f)
+	if errors.Is(err, errAbsent) {
+		x.s.absent.add(id, x.s.now())
+	}
+	return err
 }
 
 // find reads what one place knows of an asset, priming the listing where the

@@ -100,6 +100,12 @@ func isTarball(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, ".tg
 // registries, in order.
 func newWorld(t testing.TB, regs ...http.Handler) (*world, []*faulty) {
 	t.Helper()
+	return newWorldOf(t, "npm", regs...)
+}
+
+// newWorldOf does the same for any format.
+func newWorldOf(t testing.TB, format string, regs ...http.Handler) (*world, []*faulty) {
+	t.Helper()
 	w := &world{t: t, clock: &clock{at: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}, fs: vfs.NewMem(), budget: 20 * time.Second}
 	w.free.Store(1 << 40)
 	var fs []*faulty
@@ -111,7 +117,7 @@ func newWorld(t testing.TB, regs ...http.Handler) (*world, []*faulty) {
 		t.Cleanup(up.Close)
 		name := string(rune('a'+i)) + "-registry"
 		w.conns = append(w.conns, upstream.Connection{Name: name, URL: up.URL + "/", ConnectTimeout: time.Second, HeaderTimeout: 30 * time.Second, IdleTimeout: 30 * time.Second, MaxConcurrent: 64, Retries: -1})
-		w.catConns = append(w.catConns, catalog.Connection{Connection: formats.Connection{Name: name, URL: up.URL + "/"}, Format: "npm", MetadataTTL: 5 * time.Minute})
+		w.catConns = append(w.catConns, catalog.Connection{Connection: formats.Connection{Name: name, URL: up.URL + "/"}, Format: format, MetadataTTL: 5 * time.Minute})
 		w.repos = append(w.repos, catalog.Repository{Name: name + "-store", Connection: name})
 		main.Upstreams = append(main.Upstreams, name+"-store")
 	}
