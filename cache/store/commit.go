@@ -59,7 +59,7 @@ func (db *DB) apply(b *Batch, add *newBlob, g *guard, sync bool) (added bool, er
 		err = db.write(pb, sync)
 	} else {
 		sync = sync || add != nil || len(b.ledger) > 0
-		db.warm(b, add, g)
+		db.warm(b, add)
 		added, seq, err = db.applyIndexed(b, add, g, sync)
 	}
 	if err != nil {
@@ -146,15 +146,17 @@ func (db *DB) breakDown(err error) error {
 
 // warm reads what the critical section is going to read, so that it finds it in
 // memory.
-func (db *DB) warm(b *Batch, add *newBlob, g *guard) {
-	for _, r := range b.refs {
-		_, _ = db.readEntry(r.sum)
-	}
+func (db *DB) warm(b *Batch, add *newBlob) {
+	var last Sum // most batches name one blob, several times
 	if add != nil {
-		_, _ = db.readEntry(add.sum)
+		last = add.sum
+		_, _ = db.readEntry(last)
 	}
-	if g != nil {
-		_, _ = db.readEntry(g.sum)
+	for _, r := range b.refs {
+		if r.sum != last {
+			last = r.sum
+			_, _ = db.readEntry(last)
+		}
 	}
 }
 

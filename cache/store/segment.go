@@ -46,7 +46,7 @@ func (db *DB) newSegment(path string, first uint32) (*segment, error) {
 	}
 	f = vfs.NewSyncingFile(f, vfs.SyncingFileOptions{BytesPerSync: bytesPerSync, NoSyncOnClose: true})
 	s := &segment{path: path, file: f, first: first, recycle: db.putChunk}
-	s.table = sstable.NewWriter((*segmentFile)(s), db.tableOptions())
+	s.table = sstable.NewWriter((*segmentFile)(s), db.table)
 	return s, nil
 }
 

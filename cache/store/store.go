@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -70,7 +71,8 @@ type DB struct {
 	counts     atomic.Pointer[usage] // copy of commit.usage
 	broken     atomic.Pointer[error] // the log could not be written: no more writes
 
-	segmentChunks int // chunks in a full table
+	table         sstable.WriterOptions // of tables of chunks
+	segmentChunks int                   // chunks in a full table
 
 	ids     idSource
 	readers readers
@@ -129,7 +131,8 @@ func (db *DB) Close() error {
 	if err := db.broken.Load(); err != nil {
 		return *err // the database below would wait for its log for ever
 	}
-	err := errors.Join(db.flushTouches(), db.saveMark(), db.pebble.Close())
+	// Flushed, the next Open has no log to replay.
+	err := errors.Join(db.flushTouches(), db.saveMark(), db.pebble.Flush(), db.pebble.Close())
 	if err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}

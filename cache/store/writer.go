@@ -55,7 +55,11 @@ func (db *DB) Create(ctx context.Context, size int64) (*Writer, error) {
 		return nil, fmt.Errorf("create blob: %w", err)
 	}
 	w := &Writer{db: db, ctx: ctx, id: db.ids.take(), hold: hold, hash: sha256.New()}
-	w.small = make([]byte, 0, min(max(size, 0), db.cfg.InlineMax))
+	if size > db.cfg.InlineMax {
+		w.large, w.cur = true, db.getChunk()
+	} else {
+		w.small = make([]byte, 0, max(size, 0))
+	}
 	return w, nil
 }
 
