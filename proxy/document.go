@@ -230,6 +230,7 @@ func (s *Server) fetchDocument(ctx context.Context, c *catalog.Connection, f for
 		if now, err := s.cfg.Catalog.Document(place, f.ID(), t.Doc); err == nil && t.Fresh != formats.NoStore && !now.Evicted && (row == nil || now.Checked.After(row.Checked)) && s.now().Before(now.Checked.Add(c.MetadataTTL)) {
 			return cache.Plan{Held: &cache.Result{Sum: now.Blob(), Size: now.Size, Header: http.Header{"Content-Type": {now.ContentType}, "Last-Modified": {now.LastModified}}}}
 		}
+		asked := false // a body that broke is asked for again without conditions
 		plan := cache.Plan{
 			MaxSize: s.cfg.Limits.ArtifactMax,
 			Open: func(ctx context.Context, from int64, validator string) (*cache.Part, error) {
@@ -237,7 +238,9 @@ func (s *Server) fetchDocument(ctx context.Context, c *catalog.Connection, f for
 				if err != nil {
 					return nil, cache.Permanent(err)
 				}
-				if row == nil || from > 0 {
+				again := asked
+				asked = true
+				if row == nil || from > 0 || again {
 					return s.openPart(ctx, c, t, fetch, from, validator)
 				}
 				resp, err := s.cfg.Upstream.Do(ctx, upstream.Request{Connection: c.Name, Method: fetch.Method, URL: fetch.URL, Header: fetch.Header,
