@@ -64,7 +64,7 @@ func (x *exchange) withAsset(t formats.Target, held, miss func(*found) error) er
 		return err
 	}
 	offline := true
-	for _, c := range conns {
+	for i, c := range conns {
 		if pinned && catalog.ConnectionPlace(c.Name) != owner {
 			continue
 		}
@@ -94,8 +94,55 @@ func (x *exchange) withAsset(t formats.Target, held, miss func(*found) error) er
 			return err
 		}
 		offline = offline && x.isOffline(c)
+		if pinned || i == len(conns)-1 {
+			continue
+		}
+		if has, err := x.anchored(c, t); err != nil {
+			return err
+		} else if has {
+			x.conn = c.Name
+			break
+		}
 	}
 	return x.absence(t, offline)
+}
+
+// anchored reports whether c has the version of t without having t itself: then
+// no other place is asked, or whoever publishes to a later registry could put
+// files beside those of an earlier one.
+func (x *exchange) anchored(c *catalog.Connection, t formats.Target) (bool, error) {
+	an, ok := x.format.(formats.Anchorer)
+	if !ok {
+		return false, nil
+	}
+	a, ok := an.Anchor(t)
+	if !ok {
+		return false, nil
+	}
+	absent := func(err error) (bool, error) {
+		if errors.Is(err, errAbsent) {
+			return false, nil
+		}
+		return err == nil, err
+	}
+	if a.Kind == formats.KindListing {
+		_, err := x.ensure(x.r.Context(), c, a, false)
+		return absent(err)
+	}
+	f, err := x.find(c, a)
+	if err != nil || f.held() || x.isOffline(c) {
+		if err == nil && !f.held() {
+			err = errAbsent
+		}
+		return absent(err)
+	}
+	return absent(x.missOnce(a, f, func(f *found) error {
+		resp, err := x.askHead(a, f)
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err
+	}))
 }
 
 // missOnce calls miss unless the upstream said a moment ago that it has no such
@@ -289,25 +336,36 @@ func (x *exchange) serveFlight(t formats.Target, f *found) error {
 	return x.serveSource(x.assetContent(t, h), r, r.Size())
 }
 
-// headUpstream answers HEAD for a file that is not held without storing
-// anything: a HEAD must never write.
-func (x *exchange) headUpstream(t formats.Target, f *found) error {
+// askHead asks the upstream for the header of a file. The answer is 200, and the
+// caller closes its body.
+func (x *exchange) askHead(t formats.Target, f *found) (*upstream.Response, error) {
 	up := x.format.(formats.Upstreamer)
 	fetch, err := up.Locate(x.r.Context(), f.conn.Connection, t, f.asset, x.s.docs(f.conn, x.format))
 	if err != nil {
-		return x.s.upstreamRefusal(f.conn, t, err)
+		return nil, x.s.upstreamRefusal(f.conn, t, err)
 	}
 	resp, err := x.s.cfg.Upstream.Do(x.r.Context(), upstream.Request{Connection: f.conn.Name, Method: http.MethodHead, URL: fetch.URL, Header: fetch.Header, Identity: true})
 	if err != nil {
-		return x.s.upstreamRefusal(f.conn, t, err)
+		return nil, x.s.upstreamRefusal(f.conn, t, err)
+	}
+	if resp.Status == http.StatusOK {
+		return resp, nil
+	}
+	resp.Body.Close()
+	if isGone(resp.Status) {
+		return nil, errAbsent
+	}
+	return nil, statusRefusal(f.conn, t, resp.Status)
+}
+
+// headUpstream answers HEAD for a file that is not held without storing
+// anything: a HEAD must never write.
+func (x *exchange) headUpstream(t formats.Target, f *found) error {
+	resp, err := x.askHead(t, f)
+	if err != nil {
+		return err
 	}
 	defer resp.Body.Close()
-	if isGone(resp.Status) {
-		return errAbsent
-	}
-	if resp.Status != http.StatusOK {
-		return statusRefusal(f.conn, t, resp.Status)
-	}
 	x.tier = "pass"
 	c := x.assetContent(t, formats.HeldAsset{File: f.key.File, ContentType: contentType(resp.Header), LastModified: lastModified(resp.Header)})
 	if f.asset != nil && f.asset.Size > 0 {

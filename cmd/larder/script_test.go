@@ -130,8 +130,12 @@ func goCache() string {
 
 // scriptCondition answers [client:NAME]: is this package manager here? A script
 // whose client is absent is skipped with a word; where every client must be
-// there (LARDER_E2E_REQUIRE=1) it fails instead.
+// there (LARDER_E2E_REQUIRE=1) it fails instead. [since:NAME:MAJOR.MINOR] asks
+// for its version.
 func scriptCondition(cond string) (bool, error) {
+	if spec, ok := strings.CutPrefix(cond, "since:"); ok {
+		return clientSince(spec)
+	}
 	if spec, ok := strings.CutPrefix(cond, "option:"); ok {
 		return hasOption(spec)
 	}
@@ -149,5 +153,37 @@ func scriptCondition(cond string) (bool, error) {
 		return false, fmt.Errorf("%s is not installed, and LARDER_E2E_REQUIRE=1 forbids to go without it (.ci/run installs it)", name)
 	}
 	fmt.Fprintf(os.Stderr, "\n*** %s is not installed: its script does not run. .ci/run installs every client. ***\n\n", name)
+	return false, nil
+}
+
+// clientSince reports whether a client is at least as new as "NAME:MAJOR.MINOR".
+func clientSince(spec string) (bool, error) {
+	name, want, ok := strings.Cut(spec, ":")
+	if !ok {
+		return false, fmt.Errorf("want [since:NAME:MAJOR.MINOR], not %q", spec)
+	}
+	path := filepath.Join("..", "..", ".tools", "bin", name)
+	if _, err := os.Stat(path); err != nil {
+		path = name
+	} else if path, err = filepath.Abs(path); err != nil {
+		return false, err
+	}
+	cmd := exec.Command(path, "--version")
+	cmd.Dir = os.TempDir() // no project's settings
+	out, err := cmd.Output()
+	if err != nil {
+		return false, fmt.Errorf("ask %s for its version: %w", name, err)
+	}
+	var has, least [2]int
+	if _, err := fmt.Sscanf(string(out), "%d.%d", &has[0], &has[1]); err != nil {
+		return false, fmt.Errorf("%s says that its version is %q", name, out)
+	}
+	if _, err := fmt.Sscanf(want, "%d.%d", &least[0], &least[1]); err != nil {
+		return false, fmt.Errorf("bad version in %q", spec)
+	}
+	if has[0] > least[0] || has[0] == least[0] && has[1] >= least[1] {
+		return true, nil
+	}
+	fmt.Fprintf(os.Stderr, "\n*** %s is older than %s: a check of what it cannot do does not run. ***\n\n", name, want)
 	return false, nil
 }
