@@ -44,8 +44,12 @@ func registryOf(format string) http.Handler {
 		return maventest.Empty()
 	case "go":
 		return golangtest.New()
+	case "go-empty":
+		return golangtest.Empty()
 	case "cargo":
 		return cargotest.New()
+	case "cargo-empty":
+		return cargotest.Empty()
 	}
 	return nil
 }
@@ -212,10 +216,13 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"upstreamstart": func(ts *testscript.TestScript, _ bool, args []string) { one(ts, args).Start() },
 		"upstreamfault": scriptFault,
 		"requests":      scriptRequests,
+		"await":         scriptAwait,
 		"forget":        scriptForget,
 		"node":          scriptNode,
 		"livenode":      scriptLiveNode,
 		"npmregistry":   scriptNpmRegistry,
+		"goregistry":    scriptGoRegistry,
+		"cargoregistry": scriptCargoRegistry,
 		"mavenregistry": scriptMavenRegistry,
 		"pypiregistry":  scriptPyPIRegistry,
 		"nodestop":      scriptNodeStop,
@@ -296,6 +303,27 @@ func scriptRequests(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	if (got == want) == neg {
 		ts.Fatalf("%s was asked %d times for %q, want %d; it saw\n%s", args[0], got, pattern, want, log)
+	}
+}
+
+// await NAME PATTERN N: wait until the upstream was asked N times or more; for
+// what the node does behind its clients' backs.
+func scriptAwait(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: await NAME PATTERN N")
+	}
+	want, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	u := worldOf(ts).upstream(ts, args[0])
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		got, log, err := u.count(args[1])
+		ts.Check(err)
+		if got >= want {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s was asked %d times for %q in a minute, want %d; it saw\n%s", args[0], got, args[1], want, log)
+		}
 	}
 }
 

@@ -67,6 +67,26 @@ func (d *database) add(m module.Version, rel *release) error {
 	if err != nil {
 		return err
 	}
+	return d.record(m, record)
+}
+
+// grow adds n records without modules.
+func (d *database) grow(n int) error {
+	d.mu.Lock()
+	first := len(d.records)
+	d.mu.Unlock()
+	for i := range n {
+		m := module.Version{Path: fmt.Sprintf("elsewhere.example/m%d", first+i), Version: "v1.0.0"}
+		sum := sha256.Sum256([]byte(m.Path))
+		h1 := "h1:" + base64.StdEncoding.EncodeToString(sum[:])
+		if err := d.record(m, fmt.Appendf(nil, "%s %s %s\n%s %s/go.mod %s\n", m.Path, m.Version, h1, m.Path, m.Version, h1)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *database) record(m module.Version, record []byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if _, ok := d.ids[m]; ok {

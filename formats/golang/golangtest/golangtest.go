@@ -198,6 +198,21 @@ func (r *Registry) Mutate(modPath, version, ext string, data []byte) {
 	r.modules[modPath].versions[version] = &changed
 }
 
+// Tamper replaces a version's zip by a valid one with a file more; the database
+// keeps the old checksum.
+func (r *Registry) Tamper(modPath, version string) {
+	mod := r.File(modPath, version, "mod")
+	rel, err := build(modPath, version, time.Time{}, map[string]string{"go.mod": string(mod), "tampered.go": "package tampered\n"})
+	if err != nil {
+		panic(fmt.Sprintf("golangtest: tamper with %s@%s: %v", modPath, version, err))
+	}
+	r.Mutate(modPath, version, "zip", rel.zip)
+}
+
+// Grow appends n records to the database, of modules that nobody can download,
+// as other people's releases do.
+func (r *Registry) Grow(n int) error { return r.db.grow(n) }
+
 // Withdraw removes a version, as if its tag had never been.
 func (r *Registry) Withdraw(modPath, version string) {
 	r.mu.Lock()
