@@ -31,16 +31,19 @@ var (
 	_ formats.Discoverer = (*Format)(nil)
 )
 
-// Format translates the Go module proxy protocol. Its only state is the newest
-// signed tree head seen of each checksum database, so that one database can not
-// show this process two histories.
+// Format translates the Go module proxy protocol. Its only state is about each
+// checksum database: the newest signed tree head seen, so that one database can
+// not show this process two histories, and whether it is known to answer.
 type Format struct {
-	mu    sync.Mutex
-	heads map[string][]byte // connection name, NUL, verifier key -> signed note; guarded by mu
+	mu       sync.Mutex
+	heads    map[string][]byte // connection name, NUL, verifier key -> signed note; guarded by mu
+	answered map[string]bool   // connection name, NUL, database name -> its "supported" is held; guarded by mu
 }
 
-// New returns the format with no tree head known.
-func New() *Format { return &Format{heads: make(map[string][]byte)} }
+// New returns the format with no checksum database known.
+func New() *Format {
+	return &Format{heads: make(map[string][]byte), answered: make(map[string]bool)}
+}
 
 // ID is the first segment of this format's endpoints.
 func (*Format) ID() string { return "go" }

@@ -200,3 +200,23 @@ func locateSumDB(ctx context.Context, c formats.Connection, path string, docs fo
 	}
 	return formats.Fetch{URL: join(direct, rest)}, nil
 }
+
+// keepSupported has the answer to "supported" kept once the database has
+// answered a lookup. A client with a complete go.sum never asks for it, and
+// without it the next client of this node, once offline, would look for the
+// database outside.
+func (f *Format) keepSupported(ctx context.Context, c formats.Connection, db database, docs formats.Docs) {
+	key := c.Name + "\x00" + db.name
+	f.mu.Lock()
+	known := f.answered[key]
+	f.mu.Unlock()
+	if known {
+		return
+	}
+	if _, err := docs.Document(ctx, db.doc("supported")); err != nil {
+		return // the lookup itself went well; the next one tries again
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answered[key] = true
+}

@@ -90,6 +90,7 @@ func (f *Format) checksum(ctx context.Context, c formats.Connection, db database
 	if err != nil {
 		return "", fmt.Errorf("ask checksum database %s for %s: %w", db.name, mod, err)
 	}
+	f.keepSupported(ctx, c, db, docs)
 	prefix := key.Path + " " + key.Version + " "
 	for _, line := range lines {
 		if sum, ok := strings.CutPrefix(line, prefix); ok && strings.HasPrefix(sum, "h1:") {
