@@ -85,6 +85,15 @@ const (
 // Merger overrides FirstOwner.
 type Merger interface{ Merge() MergeRule }
 
+// Anchorer is a format that unites versions and can tell that an upstream has a
+// version although it lacks one of its files. Without it such a file comes from
+// the next upstream that has it, and the version with it.
+type Anchorer interface {
+	// Anchor returns the listing or the asset whose presence at an upstream
+	// means that the version of t is that upstream's; false if t is that itself.
+	Anchor(t Target) (Target, bool)
+}
+
 // Want is what an asset's bytes must be.
 type Want struct {
 	Digests []Digest // all that are computable must match

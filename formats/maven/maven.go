@@ -25,6 +25,7 @@ var (
 	_ formats.Upstreamer = (*Format)(nil)
 	_ formats.Lister     = (*Format)(nil)
 	_ formats.Merger     = (*Format)(nil)
+	_ formats.Anchorer   = (*Format)(nil)
 	_ formats.Verifier   = (*Format)(nil)
 	_ formats.Hasher     = (*Format)(nil)
 	_ formats.Inspector  = (*Format)(nil)
@@ -40,6 +41,20 @@ func (*Format) ID() string { return "maven" }
 // Merge unites the versions of all upstreams: a Maven artifact may live in
 // several repositories at once (releases in one, snapshots in another).
 func (*Format) Merge() formats.MergeRule { return formats.Union }
+
+// Anchor names what says that an upstream has a version: the POM of a release,
+// the metadata of a snapshot. Clients ask for these first, so that the question
+// is rarely a request of its own.
+func (*Format) Anchor(t formats.Target) (formats.Target, bool) {
+	a := formats.Target{Name: t.Name, Version: t.Version}
+	if isSnapshot(t.Version) {
+		a.Kind, a.Doc = formats.KindListing, t.Version
+		return a, true
+	}
+	_, artifact := coordinates(t.Name)
+	a.Kind, a.File, a.Fresh = formats.KindAsset, artifact+"-"+t.Version+".pom", formats.Immutable
+	return a, a.File != t.File
+}
 
 // Algs are the digests Maven clients ask for by sibling file or read from
 // response headers. SHA-512 is computed on demand by Derive.
