@@ -285,17 +285,22 @@ func ingest(ctx context.Context, c config, up *upstream, t *table) error {
 			l.stop()
 			return err
 		}
+		before := l.cpu()
 		took, err := fetchAll(l, names, workers, func(n string) string { return "/npm/main/" + n + "/-/" + n + "-1.0.0.tgz" })
+		cpu := l.cpu() - before
 		l.stop()
 		if err != nil {
 			return err
 		}
 		whole := float64(s.size) * float64(s.count) / took.Seconds()
+		mine := selfCPU()
 		raw, files, err := rawIngest(c, s.size, s.count, workers)
 		if err != nil {
 			return err
 		}
-		t.add("durable ingest of "+s.label+" through the whole path", fmt.Sprintf("%.2fx of the same layout written raw, %.2fx of plain files (%.1f / %.1f / %.1f MB/s)", whole/raw, whole/files, whole/1e6, raw/1e6, files/1e6),
+		mine = selfCPU() - mine
+		t.add("durable ingest of "+s.label+" through the whole path", fmt.Sprintf("%.2fx of the same layout written raw, %.2fx of plain files (%.1f / %.1f / %.1f MB/s); the node used %.0f%% of both processors, raw and files %.0f ms CPU", whole/raw, whole/files, whole/1e6, raw/1e6, files/1e6,
+			100*cpu.Seconds()/took.Seconds()/2, ms(mine)),
 			">= 0.8x of raw", whole/raw >= 0.8)
 	}
 	return ctx.Err()

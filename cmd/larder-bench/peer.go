@@ -308,3 +308,12 @@ func bareServer(c config) (*peer, error) {
 	addr := fmt.Sprintf("127.0.0.1:%d", freePort())
 	return start(c, "bare", "http://"+addr, self, "-bare", addr)
 }
+
+// selfCPU is the processor time of this process so far.
+func selfCPU() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
