@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -97,9 +98,16 @@ func (x *exchange) withAsset(t formats.Target, held, miss func(*found) error) er
 		if pinned || i == len(conns)-1 {
 			continue
 		}
-		if has, err := x.anchored(c, t); err != nil {
-			return err
-		} else if has {
+		// Where names have one owner, whoever has the name is it: a version or
+		// file that it lacks must not come from the next place, nor make that
+		// one the owner.
+		has := mergeRule(x.format) == formats.FirstOwner && (errors.Is(err, errUnlisted) || f != nil && f.version != nil)
+		if !has {
+			if has, err = x.anchored(c, t); err != nil {
+				return err
+			}
+		}
+		if has {
 			x.conn = c.Name
 			break
 		}
@@ -162,6 +170,21 @@ func (x *exchange) missOnce(t formats.Target, f *found, miss func(*found) error)
 	return err
 }
 
+// errUnlisted says that a place has the name but not the file.
+var errUnlisted = fmt.Errorf("the listing names no such file: %w", errAbsent)
+
+// unlisted is errUnlisted where the place is known to have the listing.
+func (x *exchange) unlisted(c *catalog.Connection, list formats.Target) error {
+	_, err := x.s.cfg.Catalog.Head(x.listingKey(c, list))
+	switch {
+	case err == nil:
+		return errUnlisted
+	case errors.Is(err, catalog.ErrNotFound):
+		return errAbsent
+	}
+	return err
+}
+
 // find reads what one place knows of an asset, priming the listing where the
 // digest lives there: a lockfile install never asks for it by itself.
 func (x *exchange) find(c *catalog.Connection, t formats.Target) (*found, error) {
@@ -195,14 +218,14 @@ func (x *exchange) find(c *catalog.Connection, t formats.Target) (*found, error)
 			return nil, err
 		}
 		if x.isOffline(c) {
-			return nil, errAbsent
+			return nil, x.unlisted(c, list)
 		}
 		// Known rows that do not name the file are asked again once, but not
 		// more often than a negative answer would be.
 		if force {
 			head, err := cat.Head(x.listingKey(c, list))
 			if err == nil && x.s.now().Sub(head.Checked) < x.s.cfg.Limits.NegativeTTL {
-				return nil, errAbsent
+				return nil, errUnlisted
 			}
 		}
 		if _, err := x.ensure(x.r.Context(), c, list, force); err != nil {
@@ -211,7 +234,7 @@ func (x *exchange) find(c *catalog.Connection, t formats.Target) (*found, error)
 	}
 	v, a, err := cat.FindFile(place, f.key.Format, f.key.Name, t.Version, t.File)
 	if errors.Is(err, catalog.ErrNotFound) {
-		return nil, errAbsent
+		return nil, x.unlisted(c, list)
 	}
 	if err != nil {
 		return nil, err
@@ -488,8 +511,7 @@ func (s *Server) fillAsset(ctx context.Context, format formats.Format, t formats
 		}
 		plan.Commit = func(b *store.Batch, res cache.Result) error {
 			for _, d := range derived {
-				// What the upstream gives by itself is not made here.
-				if fill.version != nil && fill.version.Asset(d.File) != nil {
+				if !mayDerive(&fill, d) {
 					continue
 				}
 				if err := s.keepDerived(format, &fill, d); err != nil {
@@ -575,6 +597,22 @@ func (s *Server) commitAsset(b *store.Batch, f *found, res cache.Result, origin 
 	return s.cfg.Catalog.PutAsset(b, f.key, h, catalog.CauseIngested)
 }
 
+// mayDerive says whether a file made here may stand under its name: what the
+// upstream gives by itself is not replaced, unless it promises these very bytes.
+// Then the client that asks next needs no upstream.
+func mayDerive(f *found, d formats.Derived) bool {
+	if f.version == nil {
+		return true
+	}
+	a := f.version.Asset(d.File)
+	if a == nil {
+		return true
+	}
+	sum := sha256.Sum256(d.Body)
+	want, ok := formats.Find(a.Digests, formats.SHA256)
+	return ok && want == catalog.DigestOf(sum)
+}
+
 // keepDerived keeps a small file that the format made from an asset.
 func (s *Server) keepDerived(format formats.Format, f *found, d formats.Derived) error {
 	w, err := s.cfg.Store.Create(s.life, int64(len(d.Body)))
@@ -590,6 +628,9 @@ func (s *Server) keepDerived(format formats.Format, f *found, d formats.Derived)
 	b := s.cfg.Store.NewBatch()
 	h := formats.HeldAsset{File: d.File, Size: int64(len(d.Body)), Digests: []formats.Digest{catalog.DigestOf(w.Sum())},
 		ContentType: d.ContentType, FirstSeen: s.now(), Origin: f.conn.Name, Derived: true}
+	if f.version != nil && f.version.Asset(d.File) != nil {
+		h.Derived = false // the upstream has the same bytes, and can give them again
+	}
 	if err := s.cfg.Catalog.PutAsset(b, key, h, catalog.CauseDerived); err != nil {
 		return err
 	}
