@@ -356,7 +356,11 @@ func (x *exchange) serveFlight(t formats.Target, f *found) error {
 	if f.row != nil {
 		h.Digests = f.row.Digests
 	}
-	return x.serveSource(x.assetContent(t, h), r, r.Size())
+	err = x.serveSource(x.assetContent(t, h), r, r.Size())
+	if err == nil || errors.Is(err, http.ErrAbortHandler) {
+		return err
+	}
+	return x.fillError(t, f, err)
 }
 
 // askHead asks the upstream for the header of a file. The answer is 200, and the

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"larder/formats"
@@ -136,20 +137,24 @@ func hostOK(h string) bool {
 		return false
 	}
 	if host, port, err := net.SplitHostPort(h); err == nil {
-		for _, c := range port {
-			if c < '0' || c > '9' {
-				return false
-			}
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || port[0] == '+' {
+			return false
 		}
-		h = host
+		// SplitHostPort has taken the brackets of an IPv6 address away.
+		if h[0] == '[' {
+			h = "[" + host + "]"
+		} else {
+			h = host
+		}
 	}
-	h = strings.Trim(h, "[]")
-	if h == "" {
-		return false
+	if in, ok := strings.CutPrefix(h, "["); ok {
+		in, ok = strings.CutSuffix(in, "]")
+		a, err := netip.ParseAddr(in)
+		return ok && err == nil && a.Is6() && a.Zone() == ""
 	}
 	for _, c := range h {
 		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '-', c == '_', c == ':':
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '-', c == '_':
 		default:
 			return false
 		}

@@ -57,12 +57,12 @@ func (x *exchange) document(t formats.Target) error {
 		}
 		defer b.close()
 		x.conn = c.Name
-		return x.sendDocument(t, b)
+		return x.sendDocument(c, t, b)
 	}
 	return x.absence(t, offline)
 }
 
-func (x *exchange) sendDocument(t formats.Target, b *body) error {
+func (x *exchange) sendDocument(conn *catalog.Connection, t formats.Target, b *body) error {
 	c := &content{header: make(http.Header, 8)}
 	ct := t.ContentType
 	c.header["Cache-Control"] = revalidateCache
@@ -92,7 +92,11 @@ func (x *exchange) sendDocument(t formats.Target, b *body) error {
 	}
 	if b.flight != nil {
 		x.tier = "fill"
-		return x.serveSource(c, b.flight, b.flight.Size())
+		err := x.serveSource(c, b.flight, b.flight.Size())
+		if err == nil || errors.Is(err, http.ErrAbortHandler) {
+			return err
+		}
+		return x.s.documentError(conn, t, err)
 	}
 	x.tier = "store"
 	if b.stale {
@@ -307,11 +311,16 @@ func (s *Server) fetchDocument(ctx context.Context, c *catalog.Connection, f for
 	} else {
 		s.fresh.failed(c.Name, id, 0)
 	}
+	return nil, s.documentError(c, t, err)
+}
+
+// documentError words why a document could not be had.
+func (s *Server) documentError(c *catalog.Connection, t formats.Target, err error) error {
 	var verify *cache.ErrVerify
 	if errors.As(err, &verify) {
-		return nil, &formats.Refusal{Kind: formats.Upstream, Status: http.StatusBadGateway, Err: err, Message: "what upstream " + c.Name + " sent failed verification"}
+		return &formats.Refusal{Kind: formats.Upstream, Status: http.StatusBadGateway, Err: err, Message: "what upstream " + c.Name + " sent failed verification"}
 	}
-	return nil, s.upstreamRefusal(c, t, err)
+	return s.upstreamRefusal(c, t, err)
 }
 
 // docs gives a format the small documents of one connection.

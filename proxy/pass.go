@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"sort"
 	"strings"
+	"time"
 
 	"larder/cache/catalog"
 	"larder/formats"
@@ -80,13 +82,9 @@ func (x *exchange) forward(c *catalog.Connection, t formats.Target) (*upstream.R
 		}
 	}
 	if rq.Method == http.MethodPost || rq.Method == http.MethodPut {
-		body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, maxPass))
+		body, err := x.readBody()
 		if err != nil {
-			var big *http.MaxBytesError
-			if errors.As(err, &big) {
-				return nil, formats.Refuse(formats.TooLarge, "the request body is larger than 16 MiB")
-			}
-			return nil, formats.Refuse(formats.BadRequest, "the request body could not be read").Because(err)
+			return nil, err
 		}
 		rq.Body = bytes.NewReader(body)
 	}
@@ -95,6 +93,28 @@ func (x *exchange) forward(c *catalog.Connection, t formats.Target) (*upstream.R
 		return nil, x.s.upstreamRefusal(c, t, err)
 	}
 	return resp, nil
+}
+
+// readBody reads the body of a request that is forwarded, of bounded size and
+// in bounded time.
+func (x *exchange) readBody() ([]byte, error) {
+	rc := http.NewResponseController(x.w)
+	// Not every ResponseWriter can; net/http's can.
+	_ = rc.SetReadDeadline(time.Now().Add(x.s.cfg.Limits.RequestBodyTimeout))
+	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, maxPass))
+	if err == nil {
+		_ = rc.SetReadDeadline(time.Time{})
+		return body, nil
+	}
+	var big *http.MaxBytesError
+	switch {
+	case errors.As(err, &big):
+		return nil, formats.Refuse(formats.TooLarge, "the request body is larger than 16 MiB")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		x.w.Header()["Connection"] = []string{"close"}
+		return nil, &formats.Refusal{Kind: formats.BadRequest, Status: http.StatusRequestTimeout, Message: "the request body did not arrive in time", Err: err}
+	}
+	return nil, formats.Refuse(formats.BadRequest, "the request body could not be read").Because(err)
 }
 
 // search asks the registry outside; offline it answers from names held here.

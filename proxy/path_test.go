@@ -141,6 +141,11 @@ func TestOrigin(t *testing.T) {
 		{"external by host", "b.example", "192.0.2.1:1", nil, []string{"https://a.example", "https://b.example/x"}, "https://b.example/x"},
 		{"bad host", `a"b`, "192.0.2.1:1", nil, nil, ""},
 		{"bad host 2", `a/b`, "192.0.2.1:1", nil, nil, ""},
+		{"port beyond 65535", "node:99999", "192.0.2.1:1", nil, nil, ""},
+		{"open bracket", "[::1", "192.0.2.1:1", nil, nil, ""},
+		{"bare ipv6", "::1", "192.0.2.1:1", nil, nil, ""},
+		{"brackets around a name", "[node]:80", "192.0.2.1:1", nil, nil, ""},
+		{"ipv6 without a port", "[::1]", "192.0.2.1:1", nil, nil, "http://[::1]"},
 		{"ipv6", "[::1]:5273", "192.0.2.1:1", nil, nil, "http://[::1]:5273"},
 	} {
 		h := c.header

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"larder/cache"
 	"larder/formats"
 )
 
@@ -112,8 +113,7 @@ func (x *exchange) writeRangeHead(h http.Header, off, n, size int64, status int)
 		x.w.WriteHeader(status)
 		return false
 	case http.StatusPartialContent:
-		h["Content-Range"] = []string{"bytes " + strconv.FormatInt(off, 10) + "-" + strconv.FormatInt(off+n-1, 10) + "/" + strconv.FormatInt(size, 10)}
-		h["Content-Length"] = []string{strconv.FormatInt(n, 10)}
+		setRange(h, off, n, size)
 	default:
 		if h["Content-Length"] == nil && size >= 0 {
 			h["Content-Length"] = []string{strconv.FormatInt(n, 10)}
@@ -128,6 +128,11 @@ func (x *exchange) writeRangeHead(h http.Header, off, n, size int64, status int)
 	return x.r.Method != http.MethodHead
 }
 
+func setRange(h http.Header, off, n, size int64) {
+	h["Content-Range"] = []string{"bytes " + strconv.FormatInt(off, 10) + "-" + strconv.FormatInt(off+n-1, 10) + "/" + strconv.FormatInt(size, 10)}
+	h["Content-Length"] = []string{strconv.FormatInt(n, 10)}
+}
+
 // source is a body too large for memory: a finished blob or a running flight.
 type source interface {
 	WriteRange(ctx context.Context, w io.Writer, off, n int64) (int64, error)
@@ -135,7 +140,8 @@ type source interface {
 
 // serveSource answers from a source. size is -1 while unknown: then the body
 // is sent chunked and ranges are ignored. A source that fails after the header
-// went out ends the connection, so that no client takes a torn body for whole.
+// went out ends the connection, so that no client takes a torn body for whole;
+// before that its error is returned for a proper answer.
 func (x *exchange) serveSource(c *content, src source, size int64) error {
 	h := x.w.Header()
 	for k, v := range c.header {
@@ -155,11 +161,20 @@ func (x *exchange) serveSource(c *content, src source, size int64) error {
 	if size < 0 {
 		delete(h, "Content-Length")
 	}
-	if !x.writeRangeHead(h, off, n, size, status) {
-		return nil
+	if status != http.StatusPartialContent || x.r.Method == http.MethodHead {
+		if !x.writeRangeHead(h, off, n, size, status) {
+			return nil
+		}
+	} else {
+		setRange(h, off, n, size)
 	}
-	written, err := src.WriteRange(x.r.Context(), &flushWriter{w: x.w}, off, n)
+	if _, running := src.(*cache.Reader); running && n == 0 {
+		n = -1 // an empty file is awaited too: it may be the wrong one
+	}
+	fw := &flushWriter{w: x.w, status: status}
+	written, err := src.WriteRange(x.r.Context(), fw, off, n)
 	x.bytes += written
+	x.status = status
 	if err == nil && (n < 0 || written == n) {
 		return nil
 	}
@@ -170,19 +185,37 @@ func (x *exchange) serveSource(c *content, src source, size int64) error {
 		x.detail = "client_gone"
 		return nil
 	}
+	if !fw.began {
+		// Nothing went out yet, so there is still time for a proper answer.
+		x.status = 0
+		for _, own := range []http.Header{c.header, {"Content-Length": nil, "Content-Range": nil, "Age": nil}} {
+			for k := range own {
+				delete(h, k)
+			}
+		}
+		return err
+	}
 	x.cause, x.detail = err, "torn"
 	x.s.metrics.torn.Inc()
 	return http.ErrAbortHandler
 }
 
 // flushWriter pushes the first bytes out at once, so that a follower's first
-// byte is not held in a buffer while the flight waits for its upstream.
+// byte is not held in a buffer while the flight waits for its upstream. The
+// status goes out with the first byte.
 type flushWriter struct {
-	w     http.ResponseWriter
-	first bool
+	w      http.ResponseWriter
+	status int
+	began  bool
 }
 
 func (f *flushWriter) Write(p []byte) (int, error) {
+	if !f.began {
+		f.began = true
+		if f.status != http.StatusOK {
+			f.w.WriteHeader(f.status)
+		}
+	}
 	n, err := f.w.Write(p)
 	if err == nil && len(p) < 64<<10 {
 		// Small pieces come from a source that waits; large ones overflow

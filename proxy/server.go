@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,9 @@ type Limits struct {
 	RevalidateBudget time.Duration // how long a client waits for a stale document's revalidation
 	NegativeTTL      time.Duration // how long "no such package" is kept
 	RefreshTimeout   time.Duration // bound of one listing fetch, behind the clients' backs
+	// RequestBodyTimeout is how long a client may take to send a request's body;
+	// 0 is 30 s.
+	RequestBodyTimeout time.Duration
 }
 
 // Site is what a reload may change; it is replaced as a whole.
@@ -100,6 +104,9 @@ func New(cfg Config, site Site) (*Server, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Limits.RequestBodyTimeout == 0 {
+		cfg.Limits.RequestBodyTimeout = 30 * time.Second
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -210,6 +217,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(http.ErrAbortHandler)
 		}
 	}()
+	if len(r.TransferEncoding) > 0 {
+		// net/http has dropped a Content-Length that stood beside it; whoever
+		// sent both may see the request end elsewhere (RFC 9112 section 6.1).
+		w.Header()["Connection"] = []string{"close"}
+	}
 	if !x.authenticate() {
 		return
 	}
@@ -230,6 +242,7 @@ func (x *exchange) requestID() string {
 func (x *exchange) dispatch() {
 	ep, err := splitEndpoint(x.r.URL.EscapedPath())
 	if err != nil {
+		x.speak()
 		x.refuse(formats.AsRefusal(err))
 		return
 	}
@@ -275,7 +288,19 @@ func (x *exchange) dispatch() {
 		if errors.Is(err, http.ErrAbortHandler) {
 			panic(http.ErrAbortHandler)
 		}
+		if x.r.Context().Err() != nil && errors.Is(err, context.Canceled) {
+			err = &formats.Refusal{Kind: formats.Unavailable, Message: "the client left before the answer", Err: err}
+		}
 		x.refuse(formats.AsRefusal(err))
+	}
+}
+
+// speak lets the format word the refusal of a path that no one may parse: its
+// first segment alone tells which client asks.
+func (x *exchange) speak() {
+	first, _, _ := strings.Cut(strings.TrimPrefix(x.r.URL.EscapedPath(), "/"), "/")
+	if f := x.s.formats[first]; f != nil {
+		x.format, x.rq = f, &formats.Request{Method: x.r.Method, Header: x.r.Header}
 	}
 }
 

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -29,7 +30,8 @@ import (
 type world struct {
 	t     testing.TB
 	clock *clock
-	fs    *vfs.MemFS
+	fs    vfs.FS
+	dir   string // of the store
 	conns []upstream.Connection
 	site  proxy.Site
 
@@ -42,6 +44,8 @@ type world struct {
 	srv      *httptest.Server
 	free     atomic.Int64 // bytes of the pretended disk
 	budget   time.Duration
+	limits   func(*proxy.Limits)    // nil: those of open
+	dialler  func(*upstream.Config) // nil: a plain one
 
 	catConns []catalog.Connection
 	repos    []catalog.Repository
@@ -106,7 +110,7 @@ func newWorld(t testing.TB, regs ...http.Handler) (*world, []*faulty) {
 // newWorldOf does the same for any format.
 func newWorldOf(t testing.TB, format string, regs ...http.Handler) (*world, []*faulty) {
 	t.Helper()
-	w := &world{t: t, clock: &clock{at: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}, fs: vfs.NewMem(), budget: 20 * time.Second}
+	w := &world{t: t, clock: &clock{at: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}, fs: vfs.NewMem(), dir: "store", budget: 20 * time.Second}
 	w.free.Store(1 << 40)
 	var fs []*faulty
 	main := catalog.Repository{Name: "main"}
@@ -146,13 +150,17 @@ func (w *world) open() {
 		}
 	}
 	var err error
-	w.store, err = store.Open(store.Config{Dir: "store", FS: w.fs, Now: w.clock.now, FreeSpace: func(string) (int64, int64, error) { return w.free.Load(), 1 << 40, nil }})
+	w.store, err = store.Open(store.Config{Dir: w.dir, FS: w.fs, Now: w.clock.now, FreeSpace: func(string) (int64, int64, error) { return w.free.Load(), 1 << 40, nil }})
 	must(err)
 	w.catalog, err = catalog.New(catalog.Config{Store: w.store, Domain: "main", Now: w.clock.now})
 	must(err)
 	w.metrics = prometheus.NewRegistry()
 	watch := proxy.NewWatch(w.metrics)
-	w.upstream, err = upstream.New(upstream.Config{Connections: w.conns, Observer: watch.Upstreams()})
+	up := upstream.Config{Connections: w.conns, Observer: watch.Upstreams()}
+	if w.dialler != nil {
+		w.dialler(&up)
+	}
+	w.upstream, err = upstream.New(up)
 	must(err)
 	w.cache, err = cache.New(cache.Config{Store: w.store, Observer: watch.Flights(), Backoff: time.Millisecond})
 	must(err)
@@ -161,14 +169,20 @@ func (w *world) open() {
 	}
 	w.site.Graph, err = catalog.NewGraph(w.repos, w.catConns)
 	must(err)
+	limits := proxy.Limits{MetadataMax: 64 << 20, RevalidateBudget: w.budget, NegativeTTL: 30 * time.Second, RefreshTimeout: time.Minute}
+	if w.limits != nil {
+		w.limits(&limits)
+	}
 	w.proxy, err = proxy.New(proxy.Config{
 		Formats: all.Formats(), Domain: "main", Owner: "000000000000", Store: w.store, Catalog: w.catalog, Cache: w.cache, Upstream: w.upstream,
 		HotBytes: 64 << 20, Metrics: w.metrics, Now: w.clock.now,
-		Limits: proxy.Limits{MetadataMax: 64 << 20, RevalidateBudget: w.budget, NegativeTTL: 30 * time.Second, RefreshTimeout: time.Minute},
+		Limits: limits,
 	}, w.site)
 	must(err)
 	watch.Attach(w.proxy)
-	w.srv = httptest.NewServer(w.proxy)
+	w.srv = httptest.NewUnstartedServer(w.proxy)
+	w.srv.Config.ErrorLog = log.New(io.Discard, "", 0) // aborted requests are what tests provoke
+	w.srv.Start()
 }
 
 func (w *world) close() {

@@ -70,10 +70,33 @@ func openZip(f formats.File, directory int64, entries int) (*zip.Reader, error) 
 		return nil, fmt.Errorf("open: %w", err)
 	}
 	metered.left.Store(-1)
+	if err := checkEnd(f, len(z.Comment)); err != nil {
+		return nil, err
+	}
 	if len(z.File) > entries {
 		return nil, fmt.Errorf("it has %d entries, more than %d", len(z.File), entries)
 	}
 	return z, nil
+}
+
+// zipEnd is the length of a zip's end record without its comment.
+const zipEnd = 22
+
+// checkEnd wants the zip's end record to end the file: what stands behind it is
+// in no hash, and readers differ in what they make of it.
+func checkEnd(f formats.File, comment int) error {
+	at := f.Size() - int64(zipEnd+comment)
+	var sign [4]byte
+	if at < 0 {
+		return errors.New("it ends within its directory")
+	}
+	if _, err := f.ReadAt(sign[:], at); err != nil {
+		return fmt.Errorf("read its end: %w", err)
+	}
+	if string(sign[:]) != "PK\x05\x06" {
+		return errors.New("more bytes follow the end of the zip")
+	}
+	return nil
 }
 
 // checkEntries applies the naming and size rules to the zip's directory.
