@@ -204,7 +204,20 @@ func (x *exchange) searchHeld(text string, from, size int) ([]formats.SearchHit,
 		if total <= from || len(out) >= size {
 			continue
 		}
-		out = append(out, formats.SearchHit{Name: v.Name, Head: v.Layers[0].Head, Version: v.Versions[len(v.Versions)-1]})
+		out = append(out, formats.SearchHit{Name: v.Name, Head: v.Layers[0].Head, Version: newest(v)})
 	}
 	return out, total, nil
+}
+
+// newest is the version that a search shows: the one that upstream calls latest
+// if the view has it, else the last listed. Patches of an old line are listed
+// after a new major version, so the last alone would be wrong.
+func newest(v *formats.View) *formats.Version {
+	latest := v.Layers[0].Head.Tags["latest"]
+	for _, ver := range v.Versions {
+		if ver.V == latest {
+			return ver
+		}
+	}
+	return v.Versions[len(v.Versions)-1]
 }

@@ -1,0 +1,58 @@
+package proxy_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"testing"
+	"time"
+
+	"larder/formats/npm/npmtest"
+)
+
+// TestSearchHeldShowsLatest: a search answered here shows the version under
+// "latest" and not the patch of an old line that was published after it.
+func TestSearchHeldShowsLatest(t *testing.T) {
+	reg := registry(npmtest.Package{Name: "tiny", Version: "1.0.0"}, npmtest.Package{Name: "tiny", Version: "2.0.0"}, npmtest.Package{Name: "tiny", Version: "1.0.1"})
+	reg.SetTag("tiny", "latest", "2.0.0")
+	w, _ := newWorld(t, reg)
+	shown := func() string {
+		t.Helper()
+		a := w.want(w.get("/npm/main/-/v1/search?text=tiny"), http.StatusOK)
+		var found struct {
+			Objects []struct {
+				Package struct{ Name, Version string }
+			}
+			Total int
+		}
+		if err := json.Unmarshal([]byte(a.body), &found); err != nil || found.Total != 1 {
+			t.Fatalf("search gives %s (%v), want one package", a.body, err)
+		}
+		return found.Objects[0].Package.Version
+	}
+	w.want(w.get("/npm/main/tiny/-/tiny-1.0.1.tgz"), http.StatusOK)
+	w.want(w.get("/npm/main/tiny/-/tiny-2.0.0.tgz"), http.StatusOK)
+	w.offline(true)
+	if got := shown(); got != "2.0.0" {
+		t.Errorf("search shows %s, want 2.0.0, which is latest", got)
+	}
+	w.offline(false)
+	w.want(w.get("/npm/main/tiny/-/tiny-1.0.0.tgz"), http.StatusOK)
+	reg.SetTag("tiny", "latest", "1.0.0")
+	w.clock.add(time.Hour)
+	w.want(w.get("/npm/main/tiny"), http.StatusOK)
+	w.offline(true)
+	if got := shown(); got != "1.0.0" {
+		t.Errorf("search shows %s after the tag moved, want 1.0.0", got)
+	}
+}
+
+// TestSearchHeldWithoutLatest: where the version under "latest" is not held, the
+// last of those that are is shown.
+func TestSearchHeldWithoutLatest(t *testing.T) {
+	reg := registry(npmtest.Package{Name: "tiny", Version: "1.0.0"}, npmtest.Package{Name: "tiny", Version: "1.1.0"}, npmtest.Package{Name: "tiny", Version: "2.0.0"})
+	w, _ := newWorld(t, reg)
+	w.want(w.get("/npm/main/tiny/-/tiny-1.0.0.tgz"), http.StatusOK)
+	w.want(w.get("/npm/main/tiny/-/tiny-1.1.0.tgz"), http.StatusOK)
+	w.offline(true)
+	w.want(w.get("/npm/main/-/v1/search?text=tiny"), http.StatusOK, `"version":"1.1.0"`)
+}
