@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +82,25 @@ func TestMavenChecksumFilesAreNotKept(t *testing.T) {
 	if got := up[0].hits.Load(); got != hits {
 		t.Errorf("%d upstream requests for checksums of a held file", got-hits)
 	}
+}
+
+// A forbidden checksum file is not an absent one: the next kind is read, and
+// where all are forbidden nothing is kept.
+func TestMavenForbiddenChecksumFiles(t *testing.T) {
+	w, up := newWorldOf(t, "maven", maventest.New())
+	forbid := func(suffixes ...string) {
+		up[0].breakWith(func(r *http.Request) bool {
+			return slices.ContainsFunc(suffixes, func(s string) bool { return strings.HasSuffix(r.URL.Path, s) })
+		}, func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusForbidden) })
+	}
+	const jar = mavenDir + "natives/1.0/natives-1.0.jar"
+	forbid(".sha1", ".md5")
+	if a := w.get(jar); a.status == 200 && a.err == nil {
+		t.Fatal("a file whose checksum files are forbidden was completed")
+	}
+	w.want(w.get(jar+".sha1"), 403, "forbids its checksum files")
+	forbid(".sha1")
+	w.wantChecksums(jar)
 }
 
 func TestMavenAssetHeaders(t *testing.T) {

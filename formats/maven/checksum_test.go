@@ -3,6 +3,7 @@ package maven
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -74,15 +75,19 @@ func FuzzParseChecksum(f *testing.F) {
 
 // library is an upstream's documents by path.
 type library struct {
-	docs  map[string]string
-	asked []string
-	err   error
+	docs   map[string]string
+	asked  []string
+	err    error
+	refuse map[string]error
 }
 
 func (l *library) Document(_ context.Context, t formats.Target) ([]byte, error) {
 	l.asked = append(l.asked, t.Doc)
 	if l.err != nil {
 		return nil, l.err
+	}
+	if err := l.refuse[t.Doc]; err != nil {
+		return nil, err
 	}
 	if body, ok := l.docs[t.Doc]; ok {
 		return []byte(body), nil
@@ -94,6 +99,7 @@ func TestExpect(t *testing.T) {
 	const jar = "org/example/a/1.0/a-1.0.jar"
 	sha1 := formats.Digest{Alg: formats.SHA1, Hex: sumSHA1}
 	md5 := formats.Digest{Alg: formats.MD5, Hex: sumMD5}
+	forbidden := fmt.Errorf("ask: %w", &formats.Refusal{Kind: formats.Upstream, Status: http.StatusForbidden})
 	header := func(kv ...string) http.Header {
 		h := http.Header{}
 		for i := 0; i < len(kv); i += 2 {
@@ -107,6 +113,7 @@ func TestExpect(t *testing.T) {
 		row    *formats.Asset
 		docs   map[string]string
 		docErr error
+		refuse map[string]error
 		want   []formats.Digest
 		asked  []string
 		whole  bool
@@ -126,6 +133,9 @@ func TestExpect(t *testing.T) {
 		{what: "row and header differ", header: header("X-Checksum-Sha1", strings.Repeat("0", 40)), row: &formats.Asset{Digests: []formats.Digest{sha1}}, err: "header says"},
 		{what: "html type", header: header("Content-Type", "text/html", "X-Checksum-Sha1", sumSHA1), want: []formats.Digest{sha1}, whole: true},
 		{what: "html checksum file", header: header(), docs: map[string]string{jar + ".sha1": "<html>log in</html>"}, err: "not a checksum file", asked: []string{jar + ".sha1"}},
+		{what: "sha1 file forbidden", header: header(), refuse: map[string]error{jar + ".sha1": forbidden}, docs: map[string]string{jar + ".md5": sumMD5}, want: []formats.Digest{md5}, asked: []string{jar + ".sha1", jar + ".md5"}},
+		{what: "sha1 file forbidden, no md5", header: header(), refuse: map[string]error{jar + ".sha1": forbidden}, err: "forbids its checksum files", asked: []string{jar + ".sha1", jar + ".md5"}},
+		{what: "sha1 file forbidden, md5 in the header", header: header("X-Checksum-Md5", sumMD5), refuse: map[string]error{jar + ".sha1": forbidden}, want: []formats.Digest{md5}, asked: []string{jar + ".sha1"}},
 		{what: "checksum file fails", header: header(), docErr: errors.New("boom"), err: "boom", asked: []string{jar + ".sha1"}},
 	} {
 		f := New()
@@ -133,7 +143,7 @@ func TestExpect(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		lib := &library{docs: c.docs, err: c.docErr}
+		lib := &library{docs: c.docs, err: c.docErr, refuse: c.refuse}
 		w, err := f.Expect(t.Context(), formats.Connection{}, tg, c.row, c.header, lib)
 		if !slices.Equal(lib.asked, c.asked) {
 			t.Errorf("%s: asked %v, want %v", c.what, lib.asked, c.asked)

@@ -17,7 +17,9 @@ import (
 //
 // A checksum file that is no checksum file (an HTML page with status 200)
 // refuses the asset: whoever can put a login page into the place of the checksum
-// could otherwise switch verification off. An empty one counts as absent.
+// could otherwise switch verification off. An empty one counts as absent. One
+// that is forbidden (403) is passed over for the next kind, but if no kind can be
+// read the asset is refused: it does not become one that has no checksum.
 func (f *Format) Expect(ctx context.Context, _ formats.Connection, t formats.Target, a *formats.Asset, h http.Header, docs formats.Docs) (formats.Want, error) {
 	var w formats.Want
 	if a != nil {
@@ -48,9 +50,14 @@ func siblingDigest(ctx context.Context, t formats.Target, docs formats.Docs, als
 	if alsoMD5 {
 		algs = append(algs, formats.MD5)
 	}
+	var forbidden *formats.Refusal
 	for _, alg := range algs {
 		body, err := docs.Document(ctx, siblingTarget(t, alg))
 		if errors.Is(err, formats.ErrNoDocument) {
+			continue
+		}
+		if r := (*formats.Refusal)(nil); errors.As(err, &r) && r.Code() == http.StatusForbidden {
+			forbidden = r
 			continue
 		}
 		if err != nil {
@@ -64,6 +71,10 @@ func siblingDigest(ctx context.Context, t formats.Target, docs formats.Docs, als
 			return nil, formats.Refuse(formats.Upstream, "the registry's %s file of %s is not a checksum file", alg, t.File).Because(err)
 		}
 		return []formats.Digest{d}, nil
+	}
+	if forbidden != nil && alsoMD5 {
+		return nil, &formats.Refusal{Kind: formats.Upstream, Status: http.StatusForbidden, Err: forbidden,
+			Message: "the registry gives " + t.File + " but forbids its checksum files, so it cannot be verified"}
 	}
 	return nil, nil
 }
