@@ -112,6 +112,9 @@ func (x *exchange) withAsset(t formats.Target, held, miss func(*found) error) er
 			break
 		}
 	}
+	if x.absentFor != nil {
+		return x.absentFor
+	}
 	return x.absence(t, offline)
 }
 
@@ -164,7 +167,7 @@ func (x *exchange) missOnce(t formats.Target, f *found, miss func(*found) error)
 		return errAbsent
 	}
 	err := miss(f)
-	if errors.Is(err, errAbsent) {
+	if errors.Is(err, errAbsent) && x.absentFor == nil {
 		x.s.absent.add(id, x.s.now())
 	}
 	return err
@@ -432,7 +435,12 @@ func lastModified(h http.Header) time.Time {
 func (x *exchange) fillError(t formats.Target, f *found, err error) error {
 	var verify *cache.ErrVerify
 	var mut *catalog.MutationError
+	var ref *formats.Refusal
 	switch {
+	case errors.As(err, &ref) && ref.Kind == formats.NotFound:
+		// The format knows better than "not found" why there is nothing here.
+		x.absentFor = ref
+		return errAbsent
 	case errors.Is(err, errAbsent) || errors.Is(err, formats.ErrNoDocument):
 		// Rows that promise a file which the upstream no longer gives.
 		if f.asset != nil {

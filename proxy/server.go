@@ -183,15 +183,16 @@ type exchange struct {
 	target    formats.Target
 
 	// for the log and the metrics
-	status int
-	bytes  int64
-	tier   string
-	detail string // reason of a refusal
-	conn   string // the connection that answered
-	cause  error
-	key    []byte // express key, empty when the request cannot take that lane
-	gz     bool
-	kept   *route // the kept answer that was given
+	status    int
+	bytes     int64
+	tier      string
+	detail    string // reason of a refusal
+	conn      string // the connection that answered
+	cause     error
+	absentFor *formats.Refusal // why a file is not there, where its format knows
+	key       []byte           // express key, empty when the request cannot take that lane
+	gz        bool
+	kept      *route // the kept answer that was given
 }
 
 // ServeHTTP answers one request.
