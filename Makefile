@@ -27,12 +27,7 @@ e2e: ## the scripts in testdata/script with the real clients (RUN=npm: only that
 	$(GO) test -count=1 -timeout 30m -run 'TestScripts/$(RUN)' -v ./cmd/larder
 
 fuzz: ## every fuzz target for FUZZTIME (5s)
-	@set -e; out=$$(mktemp); trap 'rm -f '$$out EXIT; for dir in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \
-	  for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c6- | sort -u); do \
-	    echo "fuzz $$dir $$f"; \
-	    $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$dir > $$out 2>&1 || { cat $$out; exit 1; }; \
-	  done; \
-	done
+	.ci/fuzz $(FUZZTIME)
 
 kill: ## kill -9 under load ROUNDS times (20), then check every byte
 	LARDER_KILL_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 60m -run '^TestKill' -v ./cmd/larder
