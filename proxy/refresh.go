@@ -17,6 +17,11 @@ import (
 // errAbsent says that a place has no such name.
 var errAbsent = errors.New("absent")
 
+// maxVersions bounds the rows of one listing: a version may take fewer than ten
+// bytes of a document but some hundred of memory. Busy packages have some ten
+// thousand.
+const maxVersions = 1 << 17
+
 // refresh is one listing to be asked of one connection.
 type refresh struct {
 	conn   *catalog.Connection
@@ -240,7 +245,13 @@ func (f *refresher) store(k refresh, lister formats.Lister, resp *upstream.Respo
 	body := &limitedBody{r: resp.Body, left: f.s.cfg.Limits.MetadataMax}
 	meta := catalog.HeadRow{ETag: resp.Header.Get("Etag"), LastModified: resp.Header.Get("Last-Modified"), Checked: now}
 	ch, err := f.s.cfg.Catalog.PutListing(k.key, meta, func(emit func(*formats.Version) error) (*formats.Head, error) {
-		return lister.Parse(k.target, formats.Source{Connection: k.conn.Connection, URL: resp.URL, Header: resp.Header}, body, emit)
+		n := 0
+		return lister.Parse(k.target, formats.Source{Connection: k.conn.Connection, URL: resp.URL, Header: resp.Header}, body, func(v *formats.Version) error {
+			if n++; n > maxVersions {
+				return fmt.Errorf("list more than %d versions", maxVersions)
+			}
+			return emit(v)
+		})
 	})
 	if err != nil {
 		return &formats.Refusal{Kind: formats.Upstream, Status: http.StatusBadGateway, Err: err,
