@@ -10,8 +10,8 @@ import (
 
 // Limits of CodeArtifact's upstream model (AWS CodeArtifact quotas).
 const (
-	maxDirectUpstreams = 10
-	maxSearched        = 25
+	MaxUpstreams = 10 // of one repository
+	maxSearched  = 25
 )
 
 // Connection is an external connection as the control plane knows it.
@@ -73,8 +73,8 @@ func NewGraph(repos []Repository, conns []Connection) (*Graph, error) {
 		if r.Connection != "" && g.conns[r.Connection] == nil {
 			return nil, fmt.Errorf("repository %q names connection %q, which does not exist", r.Name, r.Connection)
 		}
-		if len(r.Upstreams) > maxDirectUpstreams {
-			return nil, fmt.Errorf("repository %q has %d upstreams; at most %d are allowed", r.Name, len(r.Upstreams), maxDirectUpstreams)
+		if len(r.Upstreams) > MaxUpstreams {
+			return nil, fmt.Errorf("repository %q has %d upstreams; at most %d are allowed", r.Name, len(r.Upstreams), MaxUpstreams)
 		}
 		g.repos[r.Name] = r
 		g.order = append(g.order, r.Name)

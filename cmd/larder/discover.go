@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"larder/cache/catalog"
 	"larder/formats"
 )
 
@@ -119,18 +120,37 @@ func (c *Config) Apply(found []Found) {
 			stores = append(stores, store)
 		}
 	}
+	upstreams := c.gather("main", stores)
 	for i := range c.Repository {
 		if c.Repository[i].Name == "main" {
-			c.Repository[i].Upstreams = stores
+			c.Repository[i].Upstreams = upstreams
 		}
 	}
+}
+
+// gather returns what the repository called name has as upstreams: stores, or
+// where these are more than a repository may have, the first of them and a
+// repository that gathers the rest.
+func (c *Config) gather(name string, stores []string) []string {
+	if len(stores) <= catalog.MaxUpstreams {
+		return stores
+	}
+	first, rest := stores[:catalog.MaxUpstreams-1], stores[catalog.MaxUpstreams-1:]
+	more := free(name+"-more", func(s string) bool {
+		return slices.ContainsFunc(c.Repository, func(x Repository) bool { return strings.EqualFold(x.Name, s) })
+	})
+	c.Repository = append(c.Repository, Repository{Name: more, found: true, Description: "what exceeds the upstreams of " + name})
+	at := len(c.Repository) - 1
+	upstreams := c.gather(more, rest) // may move c.Repository
+	c.Repository[at].Upstreams = upstreams
+	return append(slices.Clone(first), more)
 }
 
 // dropFound removes what an earlier Apply entered.
 func (c *Config) dropFound() {
 	gone := map[string]bool{}
 	c.Repository = slices.DeleteFunc(c.Repository, func(r Repository) bool {
-		if r.found {
+		if r.found && r.Connection != "" {
 			gone[r.Connection] = true
 		}
 		return r.found

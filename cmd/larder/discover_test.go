@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -115,6 +116,65 @@ func TestApplyNumbersNamesThatAreTaken(t *testing.T) {
 	}
 }
 
+// TestApplyGathersMany: a repository has at most ten upstreams, and a machine may
+// use more registries than that.
+func TestApplyGathersMany(t *testing.T) {
+	for _, n := range []int{10, 11, 19, 20, 24} {
+		var names []string
+		for i := range n {
+			names = append(names, fmt.Sprintf("reg%d", i))
+		}
+		found := []Found{{Format: "npm", Finding: registries(names...)}}
+		cfg := DefaultConfig()
+		cfg.Apply(found)
+		cfg.Apply(found)
+		if err := cfg.Validate(); err != nil {
+			t.Fatalf("%d registries: %v", n, err)
+		}
+		site, err := cfg.site()
+		if err != nil {
+			t.Fatalf("%d registries: %v", n, err)
+		}
+		var got []string
+		for _, c := range site.Graph.Connections("main", "npm") {
+			got = append(got, strings.TrimPrefix(c.Name, "public:"))
+		}
+		// The search ends after 25 repositories, the gathering ones included.
+		if want := names[:min(n, 22)]; !slices.Equal(got, want) {
+			t.Errorf("%d registries: main reaches %v, want %v", n, got, want)
+		}
+		written, err := parseConfig("larder.toml", []byte(renderConfig(found)))
+		if err != nil {
+			t.Fatalf("%d registries: %v", n, err)
+		}
+		if _, err := written.site(); err != nil {
+			t.Errorf("%d registries, written down: %v", n, err)
+		}
+	}
+}
+
+// TestNamesThatValidateStart: what Validate accepts, the rooms below accept.
+func TestNamesThatValidateStart(t *testing.T) {
+	for _, name := range []string{"public:npmjs", "a.b_c-d", "npm:@corp", "-a", "a b", "x", strings.Repeat("a", 100), strings.Repeat("a", 101)} {
+		cfg := DefaultConfig()
+		cfg.Connection = []Connection{connectionOf("npm", formats.Registry{Name: name, URL: "https://registry.example/"})}
+		cfg.Repository[0].Connection = name
+		valid := cfg.Validate()
+		if _, err := cfg.site(); (err == nil) != (valid == nil) {
+			t.Errorf("connection %q: Validate says %v, the graph %v", name, valid, err)
+		}
+	}
+	cfg := DefaultConfig()
+	for i := range 11 {
+		name := fmt.Sprintf("r%d", i)
+		cfg.Repository = append(cfg.Repository, Repository{Name: name})
+		cfg.Repository[0].Upstreams = append(cfg.Repository[0].Upstreams, name)
+	}
+	if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), "at most 10") {
+		t.Errorf("eleven upstreams: Validate says %v", err)
+	}
+}
+
 func TestPrintFindingsShowsNoSecret(t *testing.T) {
 	found := []Found{
 		{Format: "npm", Setup: fakeFormat{id: "npm"}.Setup, Finding: formats.Finding{Where: "user .npmrc",
@@ -138,7 +198,7 @@ func TestRenderConfigIsValidAndKeepsSecretsOut(t *testing.T) {
 		{Format: "npm", Finding: formats.Finding{Where: "a \"file\"\nwith lines", Registries: []formats.Registry{
 			{Name: "public:npm", Store: "npm-store", URL: "https://ci:sesame@registry.example/a%20b/",
 				Options: map[string]string{"ca_file": "/a \"b\"\\c.pem", "proxy": "http://u:sesame@proxy.example:3128", "other_scopes": "@a,@b"}},
-			{Name: "npm:@a", Store: "npm-a-store", URL: "https://a.example/", Options: map[string]string{"token": "sesame", "scope": "@a"}},
+			{Name: "npm:a", Store: "npm-a-store", URL: "https://a.example/", Options: map[string]string{"token": "sesame", "scope": "@a"}},
 		}}},
 		{Format: "pypi", Order: 1, Finding: formats.Finding{Missing: "pip is absent", Example: "[[connection]]\nformat = \"pypi\"\n"}},
 		{Format: "cargo", Order: 2, Finding: formats.Finding{Where: "config.toml", Registries: []formats.Registry{
@@ -155,9 +215,12 @@ func TestRenderConfigIsValidAndKeepsSecretsOut(t *testing.T) {
 	want := DefaultConfig()
 	want.Apply(found)
 	if len(got.Connection) != 3 || got.Connection[0].CAFile != want.Connection[0].CAFile || got.Connection[0].URL != want.Connection[0].URL ||
-		got.Connection[0].PasswordEnv != "LARDER_PUBLIC_NPM_PASSWORD" || got.Connection[1].TokenEnv != "LARDER_NPM__A_TOKEN" ||
+		got.Connection[0].PasswordEnv != "LARDER_PUBLIC_NPM_PASSWORD" || got.Connection[1].TokenEnv != "LARDER_NPM_A_TOKEN" ||
 		got.Connection[2].HeaderEnv["Authorization"] != "LARDER_PUBLIC_CRATES_AUTHORIZATION" {
 		t.Errorf("connections are %+v", got.Connection)
+	}
+	if a, b := got.Connection[0].Options(), got.Connection[1].Options(); a["other_scopes"] != "@a,@b" || b["scope"] != "@a" || len(a)+len(b) != 2 {
+		t.Errorf("the npm format gets %v and %v, want the scopes and no secret", a, b)
 	}
 	if notes := secretNotes(found); len(notes) != 3 {
 		t.Errorf("%d notes about secrets, want 3: %q", len(notes), notes)

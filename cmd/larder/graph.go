@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"larder/cache/catalog"
 )
 
 // checkRepositories checks names and the graph that upstreams and connections
@@ -44,6 +46,10 @@ func (c *Config) checkEdges(fault reportFunc, i int, r Repository) {
 	}
 	if r.Connection != "" && !slices.Contains(conns, r.Connection) {
 		fault(at("repository", i, "connection"), "repository %q: there is no connection %q%s", r.Name, r.Connection, didYouMean(r.Connection, conns))
+	}
+	if len(r.Upstreams) > catalog.MaxUpstreams {
+		fault(at("repository", i, "upstreams"), "repository %q: has %d upstreams; at most %d are allowed, so gather some in a repository of their own",
+			r.Name, len(r.Upstreams), catalog.MaxUpstreams)
 	}
 	for j, up := range r.Upstreams {
 		if !slices.Contains(repos, up) {

@@ -109,17 +109,26 @@ func renderConfig(found []Found) string {
 			fmt.Fprintf(&b, "\n[[repository]]\nname = %s\nconnection = %s\n", quote(store.Name), quote(conn.Name))
 		}
 	}
-	main := cfg.Repository[0]
-	fmt.Fprintf(&b, "\n# Clients talk to this one: /npm/main/, /pypi/main/simple/, ...\n[[repository]]\nname = %s\ndescription = %s\nupstreams = [",
-		quote(main.Name), quote(main.Description))
-	for i, up := range main.Upstreams {
+	for _, r := range cfg.Repository[1:] {
+		if r.Connection == "" {
+			writeGathering(&b, r)
+		}
+	}
+	b.WriteString("\n# Clients talk to this one: /npm/main/, /pypi/main/simple/, ...")
+	writeGathering(&b, cfg.Repository[0])
+	return b.String()
+}
+
+// writeGathering writes a repository that gathers others.
+func writeGathering(b *strings.Builder, r Repository) {
+	fmt.Fprintf(b, "\n[[repository]]\nname = %s\ndescription = %s\nupstreams = [", quote(r.Name), quote(r.Description))
+	for i, up := range r.Upstreams {
 		if i > 0 {
 			b.WriteString(", ")
 		}
 		b.WriteString(quote(up))
 	}
 	b.WriteString("]\n")
-	return b.String()
 }
 
 // writeConnection writes the keys of a discovered connection; a secret becomes

@@ -165,8 +165,8 @@ func (c *Config) checkConnection(faults *ConfigError, i int) {
 	}
 	if conn.Name == "" {
 		fault("name", "name is missing")
-	} else if !isName(conn.Name, ":._-@") {
-		fault("name", "a name has 2 to 100 letters, digits and :._-@ and starts with a letter or digit")
+	} else if !isName(conn.Name, ":._-") {
+		fault("name", "a name has 2 to 100 letters, digits and :._- and starts with a letter or digit")
 	}
 	for j := range i {
 		if strings.EqualFold(c.Connection[j].Name, conn.Name) && conn.Name != "" {
