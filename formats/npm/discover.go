@@ -74,7 +74,7 @@ func (f *Format) Discover(ctx context.Context, m formats.Machine) formats.Findin
 	found := formats.Finding{Registries: []formats.Registry{main}, Where: where}
 	for _, scope := range names {
 		r := s.describe(formats.Registry{
-			Name:  "npm:" + scope,
+			Name:  "npm:" + storeWord(scope),
 			Store: "npm-" + storeWord(scope) + "-store",
 			URL:   scopes[scope],
 		})
@@ -260,12 +260,14 @@ func registryURL(s string) string {
 	return u.String()
 }
 
-// storeWord makes a scope fit a repository name.
+// storeWord makes a scope fit the names of a connection and a repository, which
+// have letters, digits and a few signs, at most 100.
 func storeWord(scope string) string {
-	return strings.Trim(strings.Map(func(r rune) rune {
+	word := strings.Trim(strings.Map(func(r rune) rune {
 		if r < 0x80 && alnum(byte(r)) {
 			return r
 		}
 		return '-'
 	}, strings.ToLower(scope)), "-")
+	return word[:min(len(word), 80)]
 }

@@ -153,8 +153,8 @@ func TestDiscover(t *testing.T) {
 			m.files["/home/ada/.npmrc"] = "@one:registry=https://one.example/r\n@Two_b:registry=https://two.example/\n@same:registry=https://builtin.example\n//one.example/r/:_authToken=t1\n"
 		}, "npm's built-in default", []reg{
 			main("https://builtin.example/", map[string]string{"other_scopes": "@Two_b,@one"}),
-			{Name: "npm:@Two_b", Store: "npm-two-b-store", URL: "https://two.example/", Options: map[string]string{"scope": "@Two_b"}},
-			{Name: "npm:@one", Store: "npm-one-store", URL: "https://one.example/r/", Options: map[string]string{"scope": "@one", "token": "t1"}},
+			{Name: "npm:two-b", Store: "npm-two-b-store", URL: "https://two.example/", Options: map[string]string{"scope": "@Two_b"}},
+			{Name: "npm:one", Store: "npm-one-store", URL: "https://one.example/r/", Options: map[string]string{"scope": "@one", "token": "t1"}},
 		}},
 		{"Yarn 4's home file over a default", func(m *machine) {
 			m.files["/home/ada/.yarnrc.yml"] = "nodeLinker: pnp\nnpmRegistryServer: \"https://y.example\"\n"
