@@ -11,7 +11,8 @@ import (
 const (
 	ballastName = "ballast"
 	// ballastSize is enough for the database to write out its memtables and
-	// manifest after the file system has run full.
+	// manifest after the file system has run full. On a small file system it
+	// is a 64th of it.
 	ballastSize = 64 << 20
 )
 
@@ -21,6 +22,8 @@ type ballast struct {
 	there bool
 	lost  bool // given up because of a full file system, and not made anew yet
 }
+
+func ballastFor(total int64) int64 { return min(ballastSize, total/64) }
 
 func (db *DB) ballastPath() string { return db.cfg.FS.PathJoin(db.cfg.Dir, ballastName) }
 
@@ -45,13 +48,13 @@ func (db *DB) onDiskFull() {
 func (db *DB) restoreBallast() error {
 	s := &db.space
 	s.mu.Lock()
-	want := !s.ballast.there && s.known && s.free > db.reserveBytes(s.total)+2*ballastSize
-	lost := s.ballast.lost
+	want := !s.ballast.there && s.known && s.free > db.reserveBytes(s.total)+2*ballastFor(s.total)
+	lost, size := s.ballast.lost, ballastFor(s.total)
 	s.mu.Unlock()
 	if !want {
 		return nil
 	}
-	if err := db.makeBallast(); err != nil {
+	if err := db.makeBallast(size); err != nil {
 		return errors.Join(fmt.Errorf("make ballast: %w", err), db.cfg.FS.Remove(db.ballastPath()))
 	}
 	s.mu.Lock()
@@ -64,17 +67,17 @@ func (db *DB) restoreBallast() error {
 }
 
 // makeBallast writes zeros where the file system cannot just allocate.
-func (db *DB) makeBallast() (err error) {
+func (db *DB) makeBallast(size int64) (err error) {
 	f, err := db.cfg.FS.Create(db.ballastPath(), writeCategory)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if f.Fd() != vfs.InvalidFd && f.Preallocate(0, ballastSize) == nil {
+	if f.Fd() != vfs.InvalidFd && f.Preallocate(0, size) == nil {
 		return f.Sync()
 	}
 	zero := make([]byte, 1<<20)
-	for n := 0; n < ballastSize; n += len(zero) {
+	for n := int64(0); n < size; n += int64(len(zero)) {
 		if _, err := f.Write(zero); err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -247,6 +248,46 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
+// BenchmarkHuge writes one blob of 4 GiB while a reader follows it, and reports
+// the greatest heap seen.
+func BenchmarkHuge(b *testing.B) {
+	size := int64(4 << 30)
+	if testing.Short() {
+		size = 256 << 20
+	}
+	part := payload(1, 1<<20)
+	b.SetBytes(size)
+	for b.Loop() {
+		db := openBench(b, Config{})
+		w, err := db.Create(context.Background(), -1)
+		if err != nil {
+			b.Fatal(err)
+		}
+		var peak uint64
+		buf := make([]byte, 64<<10)
+		for off := int64(0); off < size; off += int64(len(part)) {
+			binary.BigEndian.PutUint64(part, uint64(off))
+			if _, err := w.Write(part); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := w.ReadAt(buf, max(0, off-int64(len(buf)))); err != nil {
+				b.Fatal(err)
+			}
+			if off%(32<<20) == 0 {
+				var m runtime.MemStats
+				runtime.ReadMemStats(&m)
+				peak = max(peak, m.HeapInuse)
+			}
+		}
+		if _, err := w.Commit(nil); err != nil {
+			b.Fatal(err)
+		}
+		w.Release()
+		b.ReportMetric(float64(peak)/(1<<20), "MiB-heap")
+		b.ReportMetric(float64(db.Stats().Pebble.BlockCacheBytes)/(1<<20), "MiB-blockcache")
+	}
+}
+
 // BenchmarkMillion fills a store with a million assets, each an entry and a row
 // as the catalog writes them, and reports the time to open it, what a lookup
 // costs, and the bytes of metadata per asset. LARDER_ASSETS sets another number.
@@ -301,7 +342,7 @@ func BenchmarkMillion(b *testing.B) {
 			b.Fatal("blob is not there")
 		}
 	}
-	b.ReportMetric(float64((cpuTime(b) - cpu).Microseconds())/float64(n), "cpu-us/op")
+	b.ReportMetric(float64((cpuTime(b)-cpu).Microseconds())/float64(n), "cpu-us/op")
 	b.ReportMetric(opened.Seconds(), "s-open")
 	b.ReportMetric(float64(meta+rows)/float64(assets), "B-meta/asset")
 	b.ReportMetric(float64(assets)/generated.Seconds(), "assets/s")
@@ -328,6 +369,7 @@ func generate(b *testing.B, db *DB, assets int) {
 			binary.BigEndian.PutUint64(data[:], uint64(n))
 			sum := Sum(sha256.Sum256(data[:]))
 			next.gen++
+			next.seq++
 			e := entry{kind: kindInline, id: uint64(n + 1), size: int64(len(data)), refs: 1, created: 1.7e9, accessed: 1.7e9, gen: next.gen}
 			next.count(&e, 1)
 			if err := writeNewBlob(pb, &newBlob{sum: sum, id: e.id, kind: kindInline, small: data[:]}); err != nil {

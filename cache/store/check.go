@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
 )
 
 // Progress tells how far Check, Scrub or GC has come.
@@ -213,9 +215,29 @@ func (u *upkeep) checkStray(key []byte, s Sum, id uint64) error {
 	return nil
 }
 
-// checkInline goes through small blobs in the order they lie on disk.
+// checkInline goes through small blobs in the order they lie on disk. Where that
+// cannot be read, it goes by the index to find out which ones are hit.
 func (u *upkeep) checkInline() error {
 	u.phase("small blobs", u.db.counts.Load().inlineBlobs)
+	before := u.report
+	err := u.checkInlineInOrder()
+	if !pebble.IsCorruptionError(err) {
+		return err
+	}
+	u.report = before
+	u.problem(Sum{}, "small blobs: %v", err)
+	return u.db.eachEntry(u.ctx, func(s Sum, e entry) error {
+		if e.kind != kindInline {
+			return nil
+		}
+		if err := u.checkBytes(idKey(preInline, e.id), s, kindInline); err != nil {
+			return err
+		}
+		return u.step()
+	})
+}
+
+func (u *upkeep) checkInlineInOrder() error {
 	return u.db.pages(u.ctx, []byte{preInline}, []byte{preInline + 1}, len(Sum{}), func(key, val []byte) error {
 		if len(key) != 1+idLen || len(val) < len(Sum{}) {
 			u.problem(Sum{}, "small blob %x is malformed", key)
@@ -272,23 +294,10 @@ func (u *upkeep) checkIndex() error {
 
 func (u *upkeep) checkOrphans() error {
 	u.phase("left-over chunks", 0)
-	for from := uint64(0); ; {
-		id, ok, err := u.db.nextChunkID(from)
-		if err != nil || !ok {
-			return err
-		}
-		from = id + 1
-		orphan, err := u.db.isOrphan(id)
-		if err != nil {
-			return err
-		}
-		if orphan {
-			u.problem(Sum{}, "chunks with id %d belong to no blob", id)
-		}
-		if err := u.step(); err != nil {
-			return err
-		}
-	}
+	return u.db.eachOrphan(u.ctx, 0, false, func(first, last uint64) error {
+		u.problem(Sum{}, "chunks with ids %d to %d belong to no blob", first, last)
+		return u.step()
+	})
 }
 
 func (u *upkeep) checkTotals() error {

@@ -106,7 +106,7 @@ func (db *DB) applyIndexed(b *Batch, add *newBlob, g *guard, sync bool) (added b
 	}
 	db.readers.condemn(p.changes)
 	defer db.readers.settle(p.changes)
-	next, seq, err := p.write(b.rows(), b, add, added)
+	next, err := p.write(b.rows(), b, add, added)
 	if err == nil {
 		err = db.write(b.rows(), sync)
 	}
@@ -118,8 +118,7 @@ func (db *DB) applyIndexed(b *Batch, add *newBlob, g *guard, sync bool) (added b
 	}
 	db.commit.usage = next
 	db.counts.Store(&next)
-	db.commit.seq = seq
-	return added, seq, nil
+	return added, uint64(next.seq), nil
 }
 
 // writable refuses writes after the log failed, and rows when the file system
@@ -330,31 +329,27 @@ func (c *change) take(corrupt bool) error {
 	return nil
 }
 
-// write appends the new bytes, the index changes, the usage record and the
-// ledger entries to the batch. It returns the usage and the last ledger
-// sequence number afterwards.
-func (p *commitPlan) write(pb *pebble.Batch, b *Batch, add *newBlob, added bool) (usage, uint64, error) {
+// write appends the new bytes, the index changes, the ledger entries and the
+// usage record to the batch. It returns the usage afterwards.
+func (p *commitPlan) write(pb *pebble.Batch, b *Batch, add *newBlob, added bool) (usage, error) {
 	next := p.db.commit.usage
 	var errs []error
 	if added {
 		errs = append(errs, writeNewBlob(pb, add))
 	}
-	changed := false
 	for i := range p.changes {
 		if c := &p.changes[i]; c.touched {
-			changed = true
 			errs = append(errs, p.writeChange(pb, c, &next))
 		}
 	}
-	if changed {
+	for _, l := range b.ledger {
+		next.seq++
+		errs = append(errs, pb.Set(ledgerKey(uint64(next.seq)), l, nil))
+	}
+	if next != p.db.commit.usage {
 		errs = append(errs, pb.Set([]byte(metaUsage), next.append(nil), nil))
 	}
-	seq := p.db.commit.seq
-	for _, l := range b.ledger {
-		seq++
-		errs = append(errs, pb.Set(ledgerKey(seq), l, nil))
-	}
-	return next, seq, errors.Join(errs...)
+	return next, errors.Join(errs...)
 }
 
 func (p *commitPlan) writeChange(pb *pebble.Batch, c *change, next *usage) error {

@@ -285,7 +285,10 @@ func (m *model) verify(fs vfs.FS, orphans *int) (err error) {
 // TestPowerLoss cuts the power after every k-th operation of the file system,
 // with none, half and all of the unsynced data kept.
 func TestPowerLoss(t *testing.T) {
-	every, workers, each := 11, 3, 36
+	every, workers, each := 17, 3, 36
+	if raceEnabled {
+		every = 71
+	}
 	if s := os.Getenv("LARDER_CRASH_EVERY"); s != "" { // longer runs
 		every, _ = strconv.Atoi(s)
 		each = 400

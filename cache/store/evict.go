@@ -14,10 +14,16 @@ import (
 )
 
 const (
-	// sampleSize blobs are drawn at random into a pool of the poolSize least
-	// recently used ones seen; the oldest of the pool goes.
+	// sampleSize blobs at a time are drawn at random into a pool of the
+	// poolSize least recently used ones seen; the oldest of the pool goes.
 	sampleSize = 10
 	poolSize   = 100
+	// sampleSteps is how far at most a sample goes on from the random place it
+	// sought, so that blobs behind a small gap have a chance.
+	sampleSteps = 8
+	// walkSize is how many of the oldest blobs a walk through the index tries
+	// first.
+	walkSize = 1000
 	// maxMisses victims in a row that could not go end the sampling; then the
 	// index is walked.
 	maxMisses = 50
@@ -90,8 +96,13 @@ func (db *DB) evictBytes(ctx context.Context, want func() int64) (freed int64, e
 		if err := ctx.Err(); err != nil {
 			return freed, err
 		}
-		if err := db.sample(); err != nil {
-			return freed, err
+		// The first few victims should not be chosen among just a few.
+		for more := true; more; {
+			had := len(db.evict.pool)
+			if err := db.sample(); err != nil {
+				return freed, err
+			}
+			more = len(db.evict.pool) > had && len(db.evict.pool) < poolSize/2
 		}
 		if len(db.evict.pool) == 0 {
 			break
@@ -127,6 +138,14 @@ func (db *DB) sample() error {
 		if !it.SeekGE(indexKey(s)) && !it.First() {
 			break
 		}
+		for range int(s[len(s)-1]) % sampleSteps {
+			if !it.Next() && !it.First() {
+				break
+			}
+		}
+		if !it.Valid() {
+			break
+		}
 		e, err := parseEntry(it.Value())
 		if err != nil {
 			return fmt.Errorf("sample blobs: %w", err)
@@ -148,12 +167,16 @@ func (db *DB) sample() error {
 }
 
 // evictWalk goes through the whole index for blobs that can go; for stores where
-// hardly any can.
+// hardly any can. It tries the least recently used first, then all.
 func (db *DB) evictWalk(ctx context.Context, goal int64) (freed int64, err error) {
 	if d := db.now().Sub(db.evict.barren); d >= 0 && d < barrenTime {
 		return 0, nil
 	}
-	err = db.eachEntry(ctx, func(s Sum, e entry) error {
+	oldest, err := db.oldest(ctx, walkSize)
+	if err != nil {
+		return 0, err
+	}
+	try := func(s Sum, e entry) error {
 		if e.kind == kindMissing || e.pins > 0 {
 			return nil
 		}
@@ -163,11 +186,44 @@ func (db *DB) evictWalk(ctx context.Context, goal int64) (freed int64, err error
 			err = ErrStop
 		}
 		return err
-	})
+	}
+	for _, v := range oldest {
+		if err := try(v.sum, v.e); errors.Is(err, ErrStop) {
+			return freed, nil
+		} else if err != nil {
+			return freed, err
+		}
+	}
+	if freed > 0 || len(oldest) < walkSize {
+		if freed == 0 {
+			db.evict.barren = db.now()
+		}
+		return freed, nil
+	}
+	err = db.eachEntry(ctx, try)
 	if err == nil && freed == 0 {
 		db.evict.barren = db.now()
 	}
 	return freed, err
+}
+
+// oldest returns the n least recently used blobs, oldest first.
+func (db *DB) oldest(ctx context.Context, n int) (vs []victim, err error) {
+	trim := func() {
+		slices.SortFunc(vs, func(a, b victim) int { return int(a.e.accessed - b.e.accessed) })
+		vs = vs[:min(len(vs), n)]
+	}
+	err = db.eachEntry(ctx, func(s Sum, e entry) error {
+		if e.kind == kindMissing || e.pins > 0 || len(vs) >= n && e.accessed >= vs[n-1].e.accessed {
+			return nil
+		}
+		if vs = append(vs, victim{s, e}); len(vs) == 2*n {
+			trim()
+		}
+		return nil
+	})
+	trim()
+	return vs, err
 }
 
 // evictOne evicts a blob last used at accessed, and returns how many bytes that
@@ -223,7 +279,7 @@ func (db *DB) evictAhead() error {
 		if s.known {
 			lack := db.reserveBytes(s.total) + (s.reserved - s.written) - s.free
 			if s.ballast.lost {
-				lack += 3 * ballastSize
+				lack += 3 * ballastFor(s.total)
 			}
 			n = max(n, lack-s.stillLeaving(db.now()))
 		}

@@ -35,7 +35,10 @@ func TestFailingDisk(t *testing.T) {
 		}
 		os.Exit(failingChild(dir, int32(at)))
 	}
-	step := 37
+	step := 41
+	if raceEnabled {
+		step = 131
+	}
 	if s := os.Getenv("LARDER_FAIL_EVERY"); s != "" { // 1: all of them
 		step, _ = strconv.Atoi(s)
 	}

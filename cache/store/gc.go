@@ -59,8 +59,8 @@ func (u *upkeep) collectUnreferenced() error {
 
 func (u *upkeep) collectChunks() error {
 	u.phase("left-over chunks", 0)
-	blobs, chunks, err := u.db.sweepOrphans(u.ctx, 0)
-	u.removed(blobs, chunks*chunkSize)
+	found, size, err := u.db.sweepOrphans(u.ctx, 0)
+	u.removed(found, size)
 	return err
 }
 

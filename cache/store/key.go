@@ -22,7 +22,8 @@ const (
 
 const (
 	metaUsage = "musage"
-	metaMark  = "mmark"
+	metaMark  = "mmark" // no orphan has an id below this
+	metaNext  = "mnext" // no id from this on has been used
 	idLen     = 8
 )
 
@@ -136,14 +137,15 @@ func prefixEnd(prefix []byte) []byte {
 	return nil
 }
 
-// usage is what the index adds up to. It is stored with every change of the
-// index, so that starting needs no scan.
+// usage is what the index adds up to, and where its counters stand. It is stored
+// with every change, so that starting needs no scan.
 type usage struct {
 	inlineBlobs, inlineBytes int64
 	largeBlobs, largeBytes   int64
 	missing                  int64
 	pinned                   int64 // blobs with at least one pin
 	gen                      int64 // last generation given to an entry
+	seq                      int64 // last sequence number given to a ledger entry
 }
 
 func (u *usage) bytes() int64 { return u.inlineBytes + u.largeBytes }
@@ -176,7 +178,7 @@ func (u *usage) add(v usage, sign int64) {
 }
 
 func (u *usage) append(b []byte) []byte {
-	for _, v := range [...]int64{u.inlineBlobs, u.inlineBytes, u.largeBlobs, u.largeBytes, u.missing, u.pinned, u.gen} {
+	for _, v := range [...]int64{u.inlineBlobs, u.inlineBytes, u.largeBlobs, u.largeBytes, u.missing, u.pinned, u.gen, u.seq} {
 		b = binary.AppendVarint(b, v)
 	}
 	return b
@@ -184,7 +186,7 @@ func (u *usage) append(b []byte) []byte {
 
 func parseUsage(b []byte) (usage, error) {
 	p := fieldReader{b: b}
-	u := usage{p.varint(), p.varint(), p.varint(), p.varint(), p.varint(), p.varint(), p.varint()}
+	u := usage{p.varint(), p.varint(), p.varint(), p.varint(), p.varint(), p.varint(), p.varint(), p.varint()}
 	if p.bad || len(p.b) != 0 {
 		return usage{}, fmt.Errorf("%w: usage record is malformed", ErrCorrupt)
 	}

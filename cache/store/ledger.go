@@ -1,12 +1,6 @@
 package store
 
-import (
-	"encoding/binary"
-	"errors"
-	"fmt"
-
-	"github.com/cockroachdb/pebble/v2"
-)
+import "encoding/binary"
 
 // LedgerSeq returns the sequence number of the newest ledger entry that is on
 // disk; 0 if there is none. Numbers start at 1 and have no gaps.
@@ -32,17 +26,4 @@ func (db *DB) LedgerRange(after uint64, fn func(seq uint64, entry []byte) error)
 	return db.scan(ledgerKey(after+1), ledgerKey(end+1), func(key, val []byte) error {
 		return fn(binary.BigEndian.Uint64(key[1:]), val)
 	})
-}
-
-// lastID returns the id in the last key with the given one-byte prefix, 0 if
-// there is none.
-func (db *DB) lastID(prefix byte) (id uint64, err error) {
-	it, err := db.pebble.NewIter(&pebble.IterOptions{LowerBound: []byte{prefix}, UpperBound: []byte{prefix + 1}})
-	if err != nil {
-		return 0, fmt.Errorf("iterate: %w", err)
-	}
-	if it.Last() && len(it.Key()) >= 1+idLen {
-		id = binary.BigEndian.Uint64(it.Key()[1:])
-	}
-	return id, errors.Join(it.Error(), it.Close())
 }

@@ -20,7 +20,8 @@ const (
 	formatVersion = pebble.FormatTableFormatV6
 
 	bytesPerSync  = 1 << 20
-	memTableSize  = 32 << 20
+	minMemTable   = 1 << 20
+	maxMemTable   = 32 << 20
 	writeCategory = vfs.DiskWriteCategory("blob")
 )
 
@@ -34,7 +35,7 @@ func (db *DB) pebbleOptions() *pebble.Options {
 		FS:                          db.fs,
 		FormatMajorVersion:          formatVersion,
 		CacheSize:                   db.cfg.BlockCache,
-		MemTableSize:                memTableSize,
+		MemTableSize:                db.memTableSize(),
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       1000,
@@ -63,6 +64,15 @@ func (db *DB) pebbleOptions() *pebble.Options {
 	}
 	o.EnsureDefaults()
 	return o
+}
+
+// memTableSize returns the size in bytes of a memtable, and so of a log: less
+// than usual under a small budget.
+func (db *DB) memTableSize() uint64 {
+	if db.cfg.Disk <= 0 {
+		return maxMemTable
+	}
+	return uint64(min(max(db.cfg.Disk/64, minMemTable), maxMemTable))
 }
 
 // tableOptions returns the options for tables of chunks: as they are, one to a

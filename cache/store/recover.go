@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"os"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -62,29 +64,19 @@ func (db *DB) tempPath(id uint64, n uint32) string {
 // restore loads the few things kept in memory and removes what a crash left:
 // bytes that no index entry names. Those can only be in ids from the mark on,
 // and in the garbage records, so this does not depend on the size of the store.
+// It reads no bytes of blobs: a damaged one must not keep the store from opening.
 func (db *DB) restore() error {
 	if err := db.loadUsage(); err != nil {
 		return err
 	}
-	seq, err := db.lastID(preLedger)
+	db.durableSeq.Store(uint64(db.commit.usage.seq))
+	mark, err := db.readNumber(metaMark)
 	if err != nil {
-		return fmt.Errorf("read ledger: %w", err)
+		return fmt.Errorf("read sweep mark: %w", err)
 	}
-	db.commit.seq = seq
-	db.durableSeq.Store(seq)
-	mark, err := db.readMark()
-	if err != nil {
-		return err
+	if err := db.reserveIDs(); err != nil {
+		return fmt.Errorf("reserve ids: %w", err)
 	}
-	next := max(mark, 1)
-	for _, p := range []byte{preChunk, preInline, preOwner, preGarbage} {
-		id, err := db.lastID(p)
-		if err != nil {
-			return err
-		}
-		next = max(next, id+1)
-	}
-	db.ids.next = next
 	if err := db.sweepGarbage(); err != nil {
 		return fmt.Errorf("sweep deleted blobs: %w", err)
 	}
@@ -101,7 +93,7 @@ func (db *DB) loadUsage() error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("read usage: %w", err)
+		return fmt.Errorf("read usage: %w", corrupt(err))
 	}
 	u, err := parseUsage(val)
 	if err != nil {
@@ -112,16 +104,17 @@ func (db *DB) loadUsage() error {
 	return nil
 }
 
-func (db *DB) readMark() (uint64, error) {
-	val, err := db.get([]byte(metaMark))
+// readNumber reads a record of one number; 0 if there is none.
+func (db *DB) readNumber(key string) (uint64, error) {
+	val, err := db.get([]byte(key))
 	if errors.Is(err, ErrNotFound) {
 		return 0, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("read sweep mark: %w", err)
+		return 0, corrupt(err)
 	}
 	if len(val) != 8 {
-		return 0, fmt.Errorf("%w: sweep mark is malformed", ErrCorrupt)
+		return 0, fmt.Errorf("%w: record of %d bytes", ErrCorrupt, len(val))
 	}
 	return binary.BigEndian.Uint64(val), nil
 }
@@ -130,7 +123,10 @@ func (db *DB) readMark() (uint64, error) {
 // commit and every deletion of those ids in the log, so it is never durable
 // without them.
 func (db *DB) saveMark() error {
-	old, err := db.readMark()
+	if err := db.broken.Load(); err != nil {
+		return *err
+	}
+	old, err := db.readNumber(metaMark)
 	if err != nil {
 		return err
 	}
@@ -139,6 +135,24 @@ func (db *DB) saveMark() error {
 		return nil
 	}
 	return db.pebble.Set([]byte(metaMark), binary.BigEndian.AppendUint64(nil, m), noSync)
+}
+
+// reserveIDs gives this process ids that no other has used, not even one that
+// crashed before any trace of their use was durable.
+func (db *DB) reserveIDs() error {
+	next, err := db.readNumber(metaNext)
+	if err != nil {
+		return err
+	}
+	next = max(next, 1)
+	end := next + idWindow
+	if err := db.pebble.Set([]byte(metaNext), binary.BigEndian.AppendUint64(nil, end), pebble.Sync); err != nil {
+		return err
+	}
+	db.ids.mu.Lock()
+	db.ids.next, db.ids.end = next, end
+	db.ids.mu.Unlock()
+	return nil
 }
 
 // sweepGarbage deletes the bytes of blobs that were deleted while being read.
@@ -156,62 +170,93 @@ func (db *DB) sweepGarbage() error {
 }
 
 // sweepOrphans deletes chunks with ids from `from` on that belong to no
-// committed blob and no running writer, and reports how many blobs and chunks.
-func (db *DB) sweepOrphans(ctx context.Context, from uint64) (blobs, chunks int64, err error) {
-	for {
-		if err := ctx.Err(); err != nil {
-			return blobs, chunks, err
-		}
-		id, ok, err := db.nextChunkID(from)
-		if err != nil || !ok {
-			return blobs, chunks, err
-		}
-		from = id + 1
-		orphan, err := db.isOrphan(id)
+// committed blob and no running writer. It returns how many stretches of the key
+// space held some, and about how many bytes.
+func (db *DB) sweepOrphans(ctx context.Context, from uint64) (found, size int64, err error) {
+	err = db.eachOrphan(ctx, from, true, func(first, last uint64) error {
+		n, err := db.pebble.EstimateDiskUsage(idKey(preChunk, first), chunkKey(last, math.MaxUint32))
 		if err != nil {
-			return blobs, chunks, err
+			return err
 		}
-		if !orphan {
-			continue
-		}
-		n := int64(0)
-		if err := db.scan(idKey(preChunk, id), idKey(preChunk, id+1), func(_, _ []byte) error { n++; return nil }); err != nil {
-			return blobs, chunks, err
-		}
-		if err := db.dropBytes([]garbage{{kindLarge, id, n * chunkSize}}, false); err != nil {
-			return blobs, chunks, err
-		}
-		blobs, chunks = blobs+1, chunks+n
-		db.event(Event{Kind: EventOrphan, Detail: fmt.Sprintf("id %d", id), Bytes: n * chunkSize})
-	}
+		found, size = found+1, size+int64(n)
+		db.event(Event{Kind: EventOrphan, Detail: fmt.Sprintf("ids %d to %d", first, last), Bytes: int64(n)})
+		pb := db.pebble.NewBatch()
+		err = pb.DeleteRange(idKey(preChunk, first), idKey(preChunk, last+1), nil)
+		return errors.Join(err, db.write(pb, false), pb.Close())
+	})
+	return found, size, err
 }
 
-// nextChunkID returns the lowest id from `from` on that has chunks.
-func (db *DB) nextChunkID(from uint64) (id uint64, ok bool, err error) {
-	it, err := db.pebble.NewIter(&pebble.IterOptions{LowerBound: idKey(preChunk, from), UpperBound: []byte{preChunk + 1}})
-	if err != nil {
-		return 0, false, fmt.Errorf("iterate: %w", err)
+// eachOrphan calls fn for each stretch of ids from `from` on, first and last
+// included, that has chunks and no owner. It looks only between the ids that
+// have one, so that no chunk of a committed blob is read. damaged says whether
+// chunks count that cannot be read: they may be deleted already.
+func (db *DB) eachOrphan(ctx context.Context, from uint64, damaged bool, fn func(first, last uint64) error) error {
+	end, live := db.ids.snapshot() // ids from end on belong to later writers
+	gap := func(to uint64) error { // [from, to)
+		if to <= from {
+			return nil
+		}
+		found, err := db.hasChunks(from, to)
+		if pebble.IsCorruptionError(err) {
+			found, err = damaged, nil
+		}
+		if err != nil || !found {
+			return err
+		}
+		return fn(from, to-1)
 	}
-	if it.First() && len(it.Key()) >= 1+idLen {
-		id, ok = binary.BigEndian.Uint64(it.Key()[1:]), true
+	owned := func(id uint64) error {
+		if id < from || id >= end {
+			return nil
+		}
+		err := gap(id)
+		from = id + 1
+		return err
 	}
-	return id, ok, errors.Join(it.Error(), it.Close())
+	err := db.ownedIDs(ctx, from, live, owned)
+	if err == nil {
+		err = gap(end)
+	}
+	return err
 }
 
-// isOrphan looks at running writers first: one that commits in between has its
-// owner record by the time that is read.
-func (db *DB) isOrphan(id uint64) (bool, error) {
-	if db.ids.isLive(id) {
-		return false, nil
+// ownedIDs calls fn, ascending, with the ids from `from` on that belong to
+// committed blobs, to deleted ones still read, and to the given writers.
+func (db *DB) ownedIDs(ctx context.Context, from uint64, live []uint64, fn func(id uint64) error) error {
+	// Writers are listed before the records are read: one that commits in
+	// between is in both.
+	ids := live
+	keys := func(key, _ []byte) error {
+		if len(key) == 1+idLen {
+			ids = append(ids, binary.BigEndian.Uint64(key[1:]))
+		}
+		return ctx.Err()
 	}
 	for _, p := range []byte{preOwner, preGarbage} {
-		_, err := db.get(idKey(p, id))
-		if err == nil {
-			return false, nil
-		}
-		if !errors.Is(err, ErrNotFound) {
-			return false, err
+		if err := db.scan(idKey(p, from), []byte{p + 1}, keys); err != nil {
+			return err
 		}
 	}
-	return true, nil
+	slices.Sort(ids)
+	for _, id := range ids {
+		if err := fn(id); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// hasChunks reports whether there are chunks with ids in [first, end).
+func (db *DB) hasChunks(first, end uint64) (bool, error) {
+	it, err := db.pebble.NewIter(&pebble.IterOptions{LowerBound: idKey(preChunk, first), UpperBound: idKey(preChunk, end)})
+	if err != nil {
+		return false, fmt.Errorf("iterate: %w", err)
+	}
+	found := it.First()
+	if err := it.Error(); err != nil {
+		_ = it.Close() // the same error
+		return false, err
+	}
+	return found, it.Close()
 }

@@ -159,7 +159,7 @@ func (db *DB) countUsage(ctx context.Context) (have, want usage, err error) {
 		return have, want, fmt.Errorf("iterate: %w", err)
 	}
 	defer it.Close()
-	want.gen = have.gen
+	want.gen, want.seq = have.gen, have.seq
 	for ok := it.First(); ok; ok = it.Next() {
 		e, err := parseEntry(it.Value())
 		if err != nil {

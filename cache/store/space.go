@@ -16,7 +16,10 @@ const (
 	freeAge = time.Second
 	// reclaimTime is how long deleted tables may take to leave the disk; they
 	// are waited for so long before more is evicted.
-	reclaimTime = 5 * time.Second
+	reclaimTime = 2 * time.Second
+	// patience is how long a reservation waits for deleted bytes to go before
+	// it gives up: a client is waiting for it.
+	patience = time.Second
 	// exhaustedFree is the free space in bytes below which not even rows are
 	// written: the database needs some to close in good order.
 	exhaustedFree = 8 << 20
@@ -28,10 +31,11 @@ const (
 
 // space keeps the promise that bytes once reserved can be written.
 type space struct {
-	mu       sync.Mutex
-	reserved int64 // bytes promised to writers
-	written  int64 // of these, bytes already on disk
-	free     int64 // of the file system
+	watching sync.Mutex // one watch at a time; before mu
+	mu       sync.Mutex // guards what follows
+	reserved int64      // bytes promised to writers
+	written  int64      // of these, bytes already on disk
+	free     int64      // of the file system
 	total    int64
 	known    bool // free and total are
 	asked    time.Time
@@ -113,7 +117,7 @@ func (db *DB) makeRoom(ctx context.Context, n int64) error {
 	if db.cfg.Disk > 0 && n > db.cfg.Disk {
 		return fmt.Errorf("%w: %d bytes exceed the budget of %d", ErrFull, n, db.cfg.Disk)
 	}
-	patience := time.Now().Add(2 * reclaimTime)
+	deadline := time.Now().Add(patience)
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -122,7 +126,7 @@ func (db *DB) makeRoom(ctx context.Context, n int64) error {
 		if short == nil {
 			return nil
 		}
-		if short.wait && time.Now().Before(patience) {
+		if short.wait && time.Now().Before(deadline) {
 			if err := db.awaitReclaim(ctx); err != nil {
 				return err
 			}
@@ -138,10 +142,11 @@ func (db *DB) makeRoom(ctx context.Context, n int64) error {
 			return fmt.Errorf("make room: %w", err)
 		}
 		if freed > 0 {
+			_ = db.space.refresh(db) // the last answer serves
 			continue
 		}
 		short = db.space.lacks(db, n)
-		if short != nil && (!short.wait || time.Now().After(patience)) {
+		if short != nil && (!short.wait || time.Now().After(deadline)) {
 			db.space.setFull(db, short.why)
 			return fmt.Errorf("%w: %s", ErrFull, short.why)
 		}
@@ -191,7 +196,7 @@ func (s *space) attempt(db *DB, n int64, take bool) (short *shortage, opened boo
 	}
 	if take {
 		s.reserved += n
-		opened, s.full = s.full != "", ""
+		opened = s.openUp(db)
 	}
 	if db.cfg.Disk > 0 && s.used(db) > highWater(db.cfg.Disk) {
 		db.evict.wake()
@@ -225,6 +230,20 @@ func (s *space) shortage(db *DB, n int64) *shortage {
 		return nil
 	}
 	return &sh
+}
+
+// openUp ends a state of fullness if there is room for more than a trifle, and
+// reports whether it did. s.mu is held.
+func (s *space) openUp(db *DB) bool {
+	room := int64(growStep)
+	if db.cfg.Disk > 0 {
+		room = min(room, db.cfg.Disk/16)
+	}
+	if s.full == "" || s.shortage(db, room) != nil {
+		return false
+	}
+	s.full = ""
+	return true
 }
 
 // deleted notes bytes that will leave the disk soon.
@@ -311,6 +330,9 @@ func (db *DB) freeSpace() (free, total int64, err error) {
 // without evicting more.
 func (s *space) measure(db *DB) error {
 	meta := int64(db.pebble.Metrics().WAL.PhysicalSize)
+	if db.cfg.Disk > 0 {
+		meta = min(meta, db.cfg.Disk/16) // a tiny budget would be all log
+	}
 	for _, span := range [][2]byte{{preChunk + 1, preInline}, {preInline + 1, preEnd}} {
 		n, err := db.pebble.EstimateDiskUsage([]byte{span[0]}, []byte{span[1]})
 		if err != nil {
@@ -327,6 +349,8 @@ func (s *space) measure(db *DB) error {
 // watch renews what is known about space and ends a state of fullness that has
 // passed.
 func (s *space) watch(db *DB) error {
+	s.watching.Lock()
+	defer s.watching.Unlock()
 	if err := s.measure(db); err != nil {
 		return err
 	}
@@ -337,12 +361,9 @@ func (s *space) watch(db *DB) error {
 		return err
 	}
 	s.mu.Lock()
-	over := s.full != "" && s.shortage(db, growStep) == nil
-	if over {
-		s.full = ""
-	}
+	opened := s.openUp(db)
 	s.mu.Unlock()
-	if over {
+	if opened {
 		db.event(Event{Kind: EventRoom})
 	}
 	return nil

@@ -64,8 +64,7 @@ type DB struct {
 	// it never spans a sync. Lock order: evict.mu, commit.mu, readers.mu.
 	commit struct {
 		sync.Mutex
-		usage usage  // what the index adds up to
-		seq   uint64 // last ledger sequence number given out
+		usage usage // what the index adds up to
 	}
 	durableSeq atomic.Uint64         // last ledger sequence number known to be synced
 	counts     atomic.Pointer[usage] // copy of commit.usage
@@ -146,23 +145,26 @@ func (db *DB) housekeep() {
 	defer db.workers.Done()
 	tick := time.NewTicker(houseInterval)
 	defer tick.Stop()
-	db.report("watch free space", db.space.watch(db))
-	for {
+	for tend := true; ; {
+		if db.gate.enter() != nil {
+			return
+		}
+		if tend {
+			db.report("write access times", db.flushTouches())
+			db.report("write sweep mark", db.saveMark())
+			db.report("watch free space", db.space.watch(db))
+			db.report("count rows", db.recountRows())
+		}
+		db.report("evict", db.evictAhead())
+		db.gate.leave()
 		select {
 		case <-db.ctx.Done():
 			return
 		case <-db.evict.nudge:
+			tend = false
 		case <-tick.C:
+			tend = true
 		}
-		if db.gate.enter() != nil {
-			return
-		}
-		db.report("write access times", db.flushTouches())
-		db.report("write sweep mark", db.saveMark())
-		db.report("watch free space", db.space.watch(db))
-		db.report("evict", db.evictAhead())
-		db.report("count rows", db.recountRows())
-		db.gate.leave()
 	}
 }
 

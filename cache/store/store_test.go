@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -33,10 +34,14 @@ func open(t *testing.T, cfg Config) *DB {
 
 // payload returns n bytes that depend on seed and cannot be compressed.
 func payload(seed uint64, n int) []byte {
-	r := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16), byte(seed >> 24)})
-	b := make([]byte, n)
-	_, _ = r.Read(b)
-	return b
+	b := make([]byte, 0, n+8)
+	x := seed*2 + 1
+	for len(b) < n {
+		x += 0x9e3779b97f4a7c15
+		y := (x ^ x>>30) * 0xbf58476d1ce4e5b9
+		b = binary.LittleEndian.AppendUint64(b, y^y>>27)
+	}
+	return b[:n]
 }
 
 func put(t *testing.T, db *DB, data []byte, fill func(*Batch, Sum)) Sum {
@@ -76,8 +81,9 @@ func read(t *testing.T, db *DB, s Sum) []byte {
 }
 
 func TestBlobRoundTrip(t *testing.T) {
-	for _, n := range []int{0, 1, 4096, 256 << 10, 256<<10 + 1, 512 << 10, 1<<20 + 7, 65<<20 + 3} {
+	for _, n := range []int{0, 1, 4096, 256 << 10, 256<<10 + 1, 512 << 10, 1<<20 + 7, 9<<20 + 3} {
 		db := open(t, Config{})
+		db.segmentChunks = 4
 		data := payload(uint64(n), n)
 		s := put(t, db, data, func(b *Batch, s Sum) { b.Set([]byte("row"), s[:]) })
 		if want := Sum(sha256.Sum256(data)); s != want {
@@ -102,7 +108,8 @@ func TestBlobRoundTrip(t *testing.T) {
 
 func TestWriterReadAtWhileWriting(t *testing.T) {
 	db := open(t, Config{})
-	data := payload(7, 70<<20)
+	db.segmentChunks = 4
+	data := payload(7, 8<<20)
 	w, err := db.Create(context.Background(), -1)
 	if err != nil {
 		t.Fatal(err)

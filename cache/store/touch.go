@@ -15,8 +15,9 @@ const (
 
 // toucher gathers access times.
 type toucher struct {
-	mu sync.Mutex
-	at map[Sum]int64
+	mu      sync.Mutex
+	at      map[Sum]int64
+	writing map[Sum]int64 // those being written just now
 }
 
 func (t *toucher) init() { t.at = make(map[Sum]int64) }
@@ -25,6 +26,9 @@ func (t *toucher) has(s Sum) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	_, ok := t.at[s]
+	if !ok {
+		_, ok = t.writing[s]
+	}
 	return ok
 }
 
@@ -41,13 +45,19 @@ func (db *DB) Touch(s Sum) {
 	}
 }
 
-// flushTouches writes the access times. It does not sync: they may be lost.
+// flushTouches writes the access times. It does not sync: they may be lost. It
+// must not run twice at a time.
 func (db *DB) flushTouches() error {
 	t := &db.touch
 	t.mu.Lock()
 	at := t.at
-	t.at = make(map[Sum]int64)
+	t.at, t.writing = make(map[Sum]int64), at
 	t.mu.Unlock()
+	defer func() {
+		t.mu.Lock()
+		t.writing = nil
+		t.mu.Unlock()
+	}()
 	part := make(map[Sum]int64, touchBatch)
 	for s, when := range at {
 		e, err := db.readEntry(s)

@@ -54,7 +54,12 @@ func (db *DB) Create(ctx context.Context, size int64) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create blob: %w", err)
 	}
-	w := &Writer{db: db, ctx: ctx, id: db.ids.take(), hold: hold, hash: sha256.New()}
+	id, err := db.takeID()
+	if err != nil {
+		hold.release()
+		return nil, fmt.Errorf("create blob: %w", err)
+	}
+	w := &Writer{db: db, ctx: ctx, id: id, hold: hold, hash: sha256.New()}
 	if size > db.cfg.InlineMax {
 		w.large, w.cur = true, db.getChunk()
 	} else {
@@ -292,7 +297,7 @@ func (w *Writer) Commit(b *Batch) (Sum, error) {
 		return Sum{}, err
 	}
 	defer w.db.gate.leave()
-	w.sealed = w.sealed && !w.committed // a failed Commit may be tried again
+	w.sealed = w.committed // a failed Commit may be tried again
 	if err := w.usable(); err != nil {
 		return Sum{}, err
 	}
