@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 GO       ?= go
 FUZZTIME ?= 5s
-ROUNDS   ?= 20
+ROUNDS   ?= 200
 # With LARDER_E2E_REQUIRE=1 a test that is skipped is a failure (.ci/run).
 GOTEST   := $(GO) run .ci/gotest.go
 
@@ -29,7 +29,7 @@ e2e: ## the scripts in testdata/script with the real clients (RUN=npm: only that
 fuzz: ## every fuzz target for FUZZTIME (5s)
 	.ci/fuzz $(FUZZTIME)
 
-kill: ## kill -9 under load ROUNDS times (20), then check every byte
+kill: ## kill -9 under load ROUNDS times (200), then check every byte
 	LARDER_KILL_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 60m -run '^TestKill' -v ./cmd/larder
 
 bench: ## larder beside its peers, one table

@@ -19,7 +19,11 @@ import (
 	"testing"
 	"time"
 
+	"larder/formats/cargo/cargotest"
 	"larder/formats/formattest"
+	"larder/formats/golang/golangtest"
+	"larder/formats/maven/maventest"
+	"larder/formats/pypi/pypitest"
 )
 
 // TestKill kills a node with SIGKILL at random moments under load, round after
@@ -31,7 +35,7 @@ func TestKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the kill test does not run with -short")
 	}
-	rounds := 5
+	rounds := 10
 	if v := os.Getenv("LARDER_KILL_ROUNDS"); v != "" {
 		rounds = atoi(t, v)
 	}
@@ -43,7 +47,11 @@ func TestKill(t *testing.T) {
 	k := newKillTest(t)
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	for round := range rounds {
-		k.round(round, time.Duration(rnd.IntN(700))*time.Millisecond)
+		life := time.Duration(rnd.IntN(700)) * time.Millisecond
+		if round%hugeEvery == 0 {
+			life += time.Duration(rnd.IntN(1500)) * time.Millisecond
+		}
+		k.round(round, life)
 		k.check(fmt.Sprintf("after round %d", round+1))
 	}
 	k.compare()
@@ -54,16 +62,46 @@ type killTest struct {
 	t        *testing.T
 	dir      string
 	upstream *formattest.Upstream
+	stop     []*formattest.Upstream // the other formats'
+
+	others map[string][]byte // files of the other formats' registries, by path below a node
 
 	mu    sync.Mutex
-	whole map[int]bool // files received whole, by number; guarded by mu
+	whole map[int]bool    // files received whole, by number; guarded by mu
+	kept  map[string]bool // likewise of the others, by path; guarded by mu
 }
 
+// Every hugeEvery-th round one client asks for a file of two segments.
+const (
+	hugeEvery  = 20
+	hugeNumber = 900
+	hugeSize   = 66 << 20
+)
+
 func newKillTest(t *testing.T) *killTest {
-	k := &killTest{t: t, dir: t.TempDir(), whole: map[int]bool{}}
+	k := &killTest{t: t, dir: t.TempDir(), whole: map[int]bool{}, kept: map[string]bool{}, others: map[string][]byte{}}
 	k.upstream = formattest.Serve(t, http.HandlerFunc(serveNumbered))
 	config := fmt.Sprintf("[log]\naccess = \"off\"\n[[connection]]\nname = \"public:npm\"\nformat = \"npm\"\nurl = \"%s/\"\n"+
-		"[[repository]]\nname = \"main\"\nconnection = \"public:npm\"\n", k.upstream.URL)
+		"[[repository]]\nname = \"npm-store\"\nconnection = \"public:npm\"\n", k.upstream.URL)
+	stores := `"npm-store"`
+	pypi, maven, golang, cargo := pypitest.New(), maventest.New(), golangtest.New(), cargotest.New()
+	for _, o := range []struct {
+		format, base string
+		handler      http.Handler
+	}{{"pypi", "/simple/", pypi}, {"maven", "/", maven}, {"go", "/", golang}, {"cargo", cargotest.IndexPath, cargo}} {
+		up := formattest.Serve(t, o.handler)
+		k.stop = append(k.stop, up)
+		config += fmt.Sprintf("[[connection]]\nname = \"public:%s\"\nformat = %[1]q\nurl = \"%s%s\"\n[[repository]]\nname = \"%[1]s-store\"\nconnection = \"public:%[1]s\"\n", o.format, up.URL, o.base)
+		stores += fmt.Sprintf(", %q", o.format+"-store")
+	}
+	config += "[[repository]]\nname = \"main\"\nupstreams = [" + stores + "]\n"
+	grape := pypi.Files("larder-grape")[0]
+	jar := maventest.Dir(maventest.Group, "natives", "1.0") + "natives-1.0.jar"
+	k.others["/pypi/main/simple/larder-grape/1.0/"+grape] = pypi.File(grape)
+	k.others["/maven/main/"+jar], _ = maven.File(jar)
+	k.others["/go/main/"+golangtest.Plain+"/@v/v1.2.0.zip"] = golang.File(golangtest.Plain, "v1.2.0", "zip")
+	k.others["/go/main/"+golangtest.Plain+"/@v/v1.2.0.mod"] = golang.File(golangtest.Plain, "v1.2.0", "mod")
+	k.others["/cargo/main/api/v1/crates/tiny-core/1.2.0/download"] = cargo.Archive("tiny-core", "1.2.0")
 	if err := os.WriteFile(filepath.Join(k.dir, "larder.toml"), []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -75,6 +113,9 @@ func newKillTest(t *testing.T) *killTest {
 func numbered(n int) []byte {
 	rnd := rand.New(rand.NewPCG(uint64(n), 7))
 	size := 1 + rnd.IntN(20<<10)
+	if n%1000 == hugeNumber {
+		return binaryOf(rnd, hugeSize)
+	}
 	switch n % 8 {
 	case 0:
 		size = 256<<10 + rnd.IntN(2<<20)
@@ -146,6 +187,16 @@ func (k *killTest) round(round int, life time.Duration) {
 			}
 		}()
 	}
+	clients.Add(1)
+	go func() {
+		defer clients.Done()
+		if round%hugeEvery == 0 {
+			k.fetch(ctx, base, round*1000+hugeNumber)
+		}
+		for path := range k.others { // in no order
+			k.fetchOther(ctx, base, path)
+		}
+	}()
 	time.Sleep(life) // the moment of death is what the test varies
 	node.kill()
 	cancel()
@@ -166,6 +217,20 @@ func (k *killTest) fetch(ctx context.Context, base string, n int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.whole[n] = true
+}
+
+func (k *killTest) fetchOther(ctx context.Context, base, path string) {
+	body, err := get(ctx, base+path)
+	if err != nil {
+		return
+	}
+	if !bytes.Equal(body, k.others[path]) {
+		k.t.Errorf("%s came whole with wrong bytes (%d of %d)", path, len(body), len(k.others[path]))
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.kept[path] = true
 }
 
 func get(ctx context.Context, url string) ([]byte, error) {
@@ -196,6 +261,9 @@ func (k *killTest) check(when string) {
 // compare asks an offline node for everything that was ever received.
 func (k *killTest) compare() {
 	k.upstream.Stop()
+	for _, up := range k.stop {
+		up.Stop()
+	}
 	node, base := k.start("--offline")
 	defer node.kill()
 	if len(k.whole) == 0 {
@@ -209,5 +277,17 @@ func (k *killTest) compare() {
 			k.t.Errorf("file %d (%d bytes) was received whole and is lost or changed: %v, %d bytes", n, len(numbered(n)), err, len(body))
 		}
 	}
-	k.t.Logf("%d files received whole over all rounds, %d lost", len(k.whole), lost)
+	for path := range k.kept {
+		if body, err := get(context.Background(), base+path); err != nil || !bytes.Equal(body, k.others[path]) {
+			lost++
+			k.t.Errorf("%s was received whole and is lost or changed: %v, %d bytes", path, err, len(body))
+		}
+	}
+	huge := 0
+	for n := range k.whole {
+		if n%1000 == hugeNumber {
+			huge++
+		}
+	}
+	k.t.Logf("%d files received whole over all rounds (%d of them of two segments) and %d of other formats, %d lost", len(k.whole), huge, len(k.kept), lost)
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -47,7 +48,9 @@ func openNode(cfg *Config, log *slog.Logger, reg *prometheus.Registry, access io
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
 	var err error
-	if n.store, err = store.Open(cfg.storeConfig(log)); err != nil {
+	if n.store, err = store.Open(cfg.storeConfig(log)); errors.Is(err, syscall.EAGAIN) { // its lock is held
+		return nil, fmt.Errorf("data directory %s is in use by another process", cfg.Data)
+	} else if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	if n.catalog, err = catalog.New(catalog.Config{Store: n.store, Domain: cfg.Domain}); err != nil {
