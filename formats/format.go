@@ -46,6 +46,23 @@ type Docs interface {
 	Document(ctx context.Context, t Target) ([]byte, error)
 }
 
+// Keeper is what Docs may offer besides, to a Prover.
+type Keeper interface {
+	// Held returns what is kept under t.Doc without asking anybody, and
+	// ErrNoDocument when nothing is.
+	Held(ctx context.Context, t Target) ([]byte, error)
+	// Keep stores data under t.Doc, durably, in place of what was there.
+	Keep(ctx context.Context, t Target, data []byte) error
+}
+
+// Prover is a format in which a document cannot be proved by itself when it
+// arrives, only together with others (the tiles of Go's checksum database). The
+// proxy serves such a document when it is held and else fetches it for whoever
+// asks; it is kept when the format has proved it, through Keeper.
+type Prover interface {
+	Proves(c Connection, t Target) bool
+}
+
 // Upstreamer says how a target is asked of a registry.
 type Upstreamer interface {
 	// Locate returns the upstream request for t. a is the asset's row where the

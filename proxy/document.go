@@ -271,7 +271,7 @@ func (s *Server) fetchDocument(ctx context.Context, c *catalog.Connection, f for
 					LastModified: res.Header.Get("Last-Modified"), Checked: s.now(), Immutable: t.Fresh == formats.Immutable})
 			},
 		}
-		if t.Fresh == formats.NoStore {
+		if p, ok := f.(formats.Prover); t.Fresh == formats.NoStore || ok && p.Proves(c.Connection, t) {
 			plan.Commit = nil
 		}
 		if ver, ok := f.(formats.DocumentVerifier); ok && ver.VerifiesDocuments() {
@@ -368,4 +368,58 @@ func (b *boundedBuffer) Write(p []byte) (int, error) {
 	}
 	b.left -= len(p)
 	return b.w.Write(p)
+}
+
+// Held implements formats.Keeper.
+func (d docs) Held(_ context.Context, t formats.Target) ([]byte, error) {
+	row, err := d.s.cfg.Catalog.Document(catalog.ConnectionPlace(d.c.Name), d.f.ID(), t.Doc)
+	if errors.Is(err, catalog.ErrNotFound) || err == nil && row.Evicted {
+		return nil, formats.ErrNoDocument
+	}
+	if err != nil {
+		return nil, err
+	}
+	b, err := d.s.heldDocument(row)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, formats.ErrNoDocument
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open document %s: %w", t.Doc, err)
+	}
+	defer b.close()
+	var buf bytes.Buffer
+	if _, err := b.blob.WriteTo(&boundedBuffer{&buf, maxDocs}); err != nil {
+		return nil, fmt.Errorf("read document %s: %w", t.Doc, err)
+	}
+	return buf.Bytes(), nil
+}
+
+// Keep implements formats.Keeper.
+func (d docs) Keep(ctx context.Context, t formats.Target, data []byte) error {
+	w, err := d.s.cfg.Store.Create(ctx, int64(len(data)))
+	if err != nil {
+		return fmt.Errorf("reserve document %s: %w", t.Doc, err)
+	}
+	defer w.Release()
+	if _, err := w.Write(data); err != nil {
+		return fmt.Errorf("write document %s: %w", t.Doc, err)
+	}
+	// No flight keeps such a document, so this is its only writer: a row that was
+	// read stays true until the batch is committed.
+	d.s.keep.Lock()
+	defer d.s.keep.Unlock()
+	place, sum := catalog.ConnectionPlace(d.c.Name), w.Sum()
+	row, err := d.s.cfg.Catalog.Document(place, d.f.ID(), t.Doc)
+	if err == nil && !row.Evicted && row.Blob() == sum {
+		return nil
+	}
+	b := d.s.cfg.Store.NewBatch()
+	if err := d.s.cfg.Catalog.PutDocument(b, place, d.f.ID(), t.Doc, catalog.DocumentRow{
+		Sum: sum[:], Size: int64(len(data)), ContentType: t.ContentType, Checked: d.s.now(), Immutable: t.Fresh == formats.Immutable}); err != nil {
+		return err
+	}
+	if _, err := w.Commit(b); err != nil {
+		return fmt.Errorf("keep document %s: %w", t.Doc, err)
+	}
+	return nil
 }

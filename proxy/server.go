@@ -90,6 +90,7 @@ type Server struct {
 	reqRun string                // random prefix of request ids
 	life   context.Context       // ends background work
 	stop   context.CancelFunc    //
+	keep   sync.Mutex            // held while a format's own document is written
 	behind sync.Map              // flight key -> func(): what follows a kept asset
 	work   sync.WaitGroup        // background work
 	health atomic.Pointer[drain] // non-nil while draining

@@ -35,6 +35,7 @@ var (
 // checksum database: the newest signed tree head seen, so that one database can
 // not show this process two histories, and whether it is known to answer.
 type Format struct {
+	keeping  sync.Mutex // held while a tree head is written; taken before mu
 	mu       sync.Mutex
 	heads    map[string][]byte // connection name, NUL, verifier key -> signed note; guarded by mu
 	answered map[string]bool   // connection name, NUL, database name -> its "supported" is held; guarded by mu

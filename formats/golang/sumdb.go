@@ -83,6 +83,21 @@ func (db database) doc(path string) formats.Target {
 	return t
 }
 
+// headDoc is where the newest tree head that was proved is kept between runs. No
+// client can name it, since Route knows no such path.
+func (db database) headDoc() formats.Target {
+	t := db.doc("@head")
+	t.Fresh = formats.Revalidate
+	return t
+}
+
+// Proves reports that tiles of a database with a known key are kept once they
+// took part in a proof, not as they arrive: one tile alone proves nothing.
+func (*Format) Proves(c formats.Connection, t formats.Target) bool {
+	db, ok, err := databaseOf(c)
+	return err == nil && ok && db.key != "" && strings.HasPrefix(t.Doc, sumdbPrefix+db.name+"/tile/")
+}
+
 // routeSumDB parses {database}/supported, latest, lookup/M@V and tile/H/L/N[.p/W]
 // (Go design document 25530, "Checksum database"). Which database is allowed is
 // a matter of the connection, hence of Locate.

@@ -22,6 +22,8 @@ import (
 type demand struct {
 	sum      string        // "h1:..." of the zip's files or of go.mod, "" when nothing is known
 	verifier note.Verifier // of signed documents, nil without a key
+	// prove checks that the database's log has a record, nil without a key.
+	prove func(ctx context.Context, mod module.Version, record []byte) error
 }
 
 // Expect finds the checksum that the connection's database has for a .zip or
@@ -50,7 +52,11 @@ func (f *Format) Expect(ctx context.Context, c formats.Connection, t formats.Tar
 		if err != nil {
 			return formats.Want{}, fmt.Errorf("read verifier key of %s: %w", db.name, err)
 		}
-		want.Private = demand{verifier: verifier}
+		prove := func(ctx context.Context, mod module.Version, record []byte) error {
+			_, err := f.provedLines(ctx, c, db, mod, docs, record)
+			return err
+		}
+		want.Private = demand{verifier: verifier, prove: prove}
 		return want, nil
 	}
 	mod := module.Version{Path: t.Name.Canon, Version: t.Version}
@@ -79,7 +85,7 @@ func (f *Format) checksum(ctx context.Context, c formats.Connection, db database
 		key.Version += "/go.mod"
 	}
 	if db.key != "" {
-		lines, err = f.provedLines(ctx, c, db, key, docs)
+		lines, err = f.provedLines(ctx, c, db, key, docs, nil)
 	} else {
 		lines, err = toldLines(ctx, db, mod, docs)
 	}
@@ -107,7 +113,7 @@ func (f *Format) checksum(ctx context.Context, c formats.Connection, db database
 func (f *Format) Check(ctx context.Context, t formats.Target, file formats.File, w formats.Want) error {
 	d, _ := w.Private.(demand)
 	if t.Kind == formats.KindDocument {
-		return checkDocument(t, file, d)
+		return checkDocument(ctx, t, file, d)
 	}
 	mod := module.Version{Path: t.Name.Canon, Version: t.Version}
 	switch strings.TrimPrefix(t.File, t.Version) {
@@ -168,9 +174,9 @@ func checkGoMod(mod module.Version, file formats.File, want string) error {
 	return compare("go.mod of "+mod.String(), got, want)
 }
 
-// checkDocument checks the form of a checksum database's answer, and the
-// signature where the key is known.
-func checkDocument(t formats.Target, file formats.File, d demand) error {
+// checkDocument checks the form of a checksum database's answer and, where the
+// key is known, the signature of a head and the proof of a record.
+func checkDocument(ctx context.Context, t formats.Target, file formats.File, d demand) error {
 	data := make([]byte, min(file.Size(), maxDocument+1))
 	if _, err := io.ReadFull(io.NewSectionReader(file, 0, int64(len(data))), data); err != nil {
 		return fmt.Errorf("read %s: %w", t.Doc, err)
@@ -194,7 +200,13 @@ func checkDocument(t formats.Target, file formats.File, d demand) error {
 		if !bytes.Contains(append([]byte("\n"), text...), []byte("\n"+mod.Path+" "+mod.Version+" h1:")) {
 			return fmt.Errorf("record of %s does not name it", mod)
 		}
-		return checkHead(head, d.verifier)
+		if err := checkHead(head, d.verifier); err != nil || d.prove == nil {
+			return err
+		}
+		if err := d.prove(ctx, mod, data); err != nil {
+			return fmt.Errorf("prove record of %s: %w", mod, err)
+		}
+		return nil
 	case path == "latest":
 		return checkHead(data, d.verifier)
 	case strings.HasPrefix(path, "tile/"):
@@ -249,4 +261,5 @@ func (*Format) VerifiesDocuments() bool { return true }
 var (
 	_ formats.DocumentVerifier = (*Format)(nil)
 	_ formats.Companion        = (*Format)(nil)
+	_ formats.Prover           = (*Format)(nil)
 )
