@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 )
 
@@ -93,6 +94,10 @@ func main() {
 func reason(out *strings.Builder) string {
 	if out == nil {
 		return "no reason given"
+	}
+	// A script names the client that it goes without.
+	if m := regexp.MustCompile(`> \[!client:([^\]]+)\] skip`).FindAllStringSubmatch(out.String(), -1); len(m) > 0 {
+		return m[len(m)-1][1] + " is not installed; .ci/run installs every client"
 	}
 	var said []string
 	for line := range strings.Lines(out.String()) {
