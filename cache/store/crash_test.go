@@ -287,7 +287,7 @@ func (m *model) verify(fs vfs.FS, orphans *int) (err error) {
 func TestPowerLoss(t *testing.T) {
 	every, workers, each := 17, 3, 36
 	if raceEnabled {
-		every = 71
+		every, each = 97, 20
 	}
 	if s := os.Getenv("LARDER_CRASH_EVERY"); s != "" { // longer runs
 		every, _ = strconv.Atoi(s)
@@ -339,7 +339,7 @@ func TestPowerLoss(t *testing.T) {
 	if err := m.copy().verify(fs.clone(0, 1), new(int)); err != nil {
 		t.Fatalf("after closing: %v", err)
 	}
-	if crashes < 10 {
+	if crashes < 4 {
 		t.Errorf("only %d crashes in %d operations", crashes, ops)
 	}
 	t.Logf("%d power losses in %d operations, %d objects looked at, %d orphans", crashes, ops, objects, orphans)

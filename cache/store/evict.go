@@ -73,8 +73,9 @@ func lowWater(budget int64) int64  { return budget - budget/16 }
 // if the blob must stay. A blob still referred to afterwards stays, and so does
 // one whose references changed while fn ran; b is not applied then.
 //
-// fn may read the store, but must not write to it or create blobs. Without it
-// only blobs without references are evicted.
+// fn may read the store, but must not write to it, create blobs, or wait for a
+// lock that is held somewhere around Create or Writer.Write, which call it.
+// Without it only blobs without references are evicted.
 func (db *DB) SetEvictor(fn func(s Sum, b *Batch) (ok bool)) {
 	if fn == nil {
 		db.owner.evict.Store(nil)

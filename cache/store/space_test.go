@@ -89,9 +89,9 @@ func TestEvictionKeepsBudget(t *testing.T) {
 	}
 	defer reader.Close()
 	var sums []Sum
-	for i := range 200 {
+	for i := range 120 {
 		clk.advance(time.Minute)
-		data := payload(uint64(i), 5<<10+i*500)
+		data := payload(uint64(i), 5<<10+i*1000)
 		if err := try(db, data, i%2 == 0); err != nil {
 			t.Fatalf("blob %d: %v", i, err)
 		}
@@ -113,9 +113,9 @@ func TestEvictionKeepsBudget(t *testing.T) {
 	old, young := 0, 0
 	for i, s := range sums {
 		switch {
-		case i < 100 && db.HasBlob(s):
+		case i < 50 && db.HasBlob(s):
 			old++
-		case i >= 190 && db.HasBlob(s):
+		case i >= 110 && db.HasBlob(s):
 			young++
 		}
 		_, err := db.Row(append([]byte("blob/"), s[:]...))
@@ -123,8 +123,8 @@ func TestEvictionKeepsBudget(t *testing.T) {
 			t.Fatalf("blob %d there: %v, its row: %v", i, db.HasBlob(s), err)
 		}
 	}
-	if old > 10 || young < 8 {
-		t.Errorf("%d of the 100 oldest and %d of the 10 newest are left", old, young)
+	if old > 5 || young < 8 {
+		t.Errorf("%d of the 50 oldest and %d of the 10 newest are left", old, young)
 	}
 	if st := db.Stats(); st.Evictions == 0 || st.EvictedBytes != evicted.Load() || st.Full || st.Reserved != 0 {
 		t.Errorf("stats %+v, events told of %d bytes", st, evicted.Load())
@@ -340,7 +340,7 @@ func TestReserve(t *testing.T) {
 	}})
 	opened.Store(db)
 	db.SetEvictor(rowEvictor(db))
-	for i := range 40 {
+	for i := range 24 {
 		clk.advance(10 * time.Second)
 		if err := try(db, payload(uint64(i), 500<<10), i%2 == 0); err != nil {
 			t.Fatalf("blob %d: %v", i, err)
