@@ -303,7 +303,7 @@ func TestNameBelongsToTheFirstThatHasIt(t *testing.T) {
 	}
 	w.want(w.get("/npm/main/theirs"), 200)
 	// The owner is down: never fall through to the second.
-	up[0].breakWith(nil, func(rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "down", 503) })
+	up[0].breakWith(nil, func(rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "down", http.StatusServiceUnavailable) })
 	w.clock.add(time.Hour)
 	if a := w.want(w.get("/npm/main/ours"), 200); strings.Contains(a.body, "9.9.9") {
 		t.Error("a failing owner let the second registry in")

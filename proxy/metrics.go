@@ -81,9 +81,9 @@ func (m *metrics) forRoute(l labels) *routeCounters {
 // storeCollector turns the store's, the hot tier's and the upstreams' own
 // figures into metrics at scrape time.
 type storeCollector struct {
-	s                                                      *Server
-	diskUsed, diskBudget, diskFree, blobs, rows, full      *prometheus.Desc
-	evicted, reserved, hotBytes, hotItems, hotDrop, ledger *prometheus.Desc
+	s                                                 *Server
+	diskUsed, diskBudget, diskFree, blobs, rows, full *prometheus.Desc
+	evicted, hotBytes, hotItems, hotDrop, ledger      *prometheus.Desc
 }
 
 func newStoreCollector(s *Server) *storeCollector {

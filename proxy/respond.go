@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -22,6 +21,7 @@ var (
 	revalidateCache = []string{"no-cache"}
 	nosniff         = []string{"nosniff"}
 	acceptRanges    = []string{"bytes"}
+	sandbox         = []string{"default-src 'none'; sandbox"}
 )
 
 // refuse answers with an error in the client's own dialect.
@@ -322,11 +322,4 @@ func parseRange(v string, size int64) (off, n int64, status int) {
 		}
 	}
 	return int64(first), last - int64(first) + 1, http.StatusPartialContent
-}
-
-// bytesSource serves a body from memory where a source is wanted.
-type bytesSource []byte
-
-func (b bytesSource) WriteRange(_ context.Context, w io.Writer, off, n int64) (int64, error) {
-	return io.Copy(w, bytes.NewReader(b[off:off+n]))
 }

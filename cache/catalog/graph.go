@@ -52,7 +52,7 @@ func NewGraph(repos []Repository, conns []Connection) (*Graph, error) {
 	for i := range conns {
 		c := &conns[i]
 		if !connectionName.MatchString(c.Name) {
-			return nil, fmt.Errorf("connection name %q: want 2 to 100 of A-Z a-z 0-9 . _ - :", c.Name)
+			return nil, fmt.Errorf("connection name %q: want 2 to 100 of A-Z a-z 0-9 and . _ : -", c.Name)
 		}
 		if g.conns[c.Name] != nil {
 			return nil, fmt.Errorf("connection %q stands twice", c.Name)

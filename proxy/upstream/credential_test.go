@@ -113,7 +113,7 @@ func TestCredentialDoesNotComeBack(t *testing.T) {
 			if rq.URL.Path == "/admin" {
 				return
 			}
-			http.Redirect(rw, rq, "http://files.example/x", 302)
+			http.Redirect(rw, rq, "http://files.example/x", http.StatusFound)
 		})}
 		w.serve("93.184.216.34:80", home)
 		w.serve("93.184.216.1:80", redirectTo(302, "http://registry.example/admin"))
