@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -32,35 +33,70 @@ var ingestSizes = []struct {
 }{{"5KB", 5 << 10}, {"600KB", 600 << 10}, {"6MB", 6 << 20}}
 
 // BenchmarkIngest compares the durable writing of blobs through Writer with the
-// same layout written straight to the database and with plain files. Both of
-// these compute the SHA-256 too, except where the name says so.
+// same layout written straight to the database and with plain files. All compute
+// the SHA-256. The three take turns of a few megabytes, so that what else the
+// machine does hits them alike; the ratios are medians over the turns.
 func BenchmarkIngest(b *testing.B) {
+	ways := []struct {
+		name string
+		open func(*testing.B) func(n int64, data []byte) error
+	}{{"store", ingestStore}, {"raw", ingestRaw}, {"files", ingestFiles}}
 	for _, s := range ingestSizes {
-		for _, how := range []struct {
-			name string
-			open func(*testing.B) func(n int64, data []byte) error
-		}{{"store", ingestStore}, {"raw", ingestRaw}, {"files", ingestFiles}} {
-			b.Run(fmt.Sprintf("%s/%s", s.name, how.name), func(b *testing.B) {
-				put := how.open(b)
-				benchIngest(b, s.size, put)
-			})
-		}
+		b.Run(s.name, func(b *testing.B) {
+			var put [3]func(int64, []byte) error
+			for i, w := range ways {
+				put[i] = w.open(b)
+			}
+			each := max(2*ingestWriters, (2<<20)/s.size)
+			var next atomic.Int64
+			var rates, cpus [3][]float64
+			b.SetBytes(int64(3 * each * s.size))
+			turn := 0
+			for b.Loop() {
+				turn++
+				for k := range ways {
+					i := (k + turn) % len(ways)
+					cpu, began := cpuTime(b), time.Now()
+					ingestTurn(b, s.size, each, &next, put[i])
+					mb := float64(each*s.size) / 1e6
+					rates[i] = append(rates[i], mb/time.Since(began).Seconds())
+					cpus[i] = append(cpus[i], float64((cpuTime(b)-cpu).Microseconds())/1e3/mb)
+				}
+			}
+			for i, w := range ways {
+				b.ReportMetric(median(rates[i]), w.name+"-MB/s")
+				b.ReportMetric(median(cpus[i]), w.name+"-ms/MB")
+			}
+			b.ReportMetric(median(ratios(rates[0], rates[1])), "x-raw")
+			b.ReportMetric(median(ratios(rates[0], rates[2])), "x-files")
+		})
 	}
 }
 
-func benchIngest(b *testing.B, size int, put func(int64, []byte) error) {
-	b.SetBytes(int64(size))
-	b.ReportAllocs()
-	var next atomic.Int64
-	cpu := cpuTime(b)
-	b.ResetTimer()
+func ratios(a, b []float64) (r []float64) {
+	for i := range a {
+		r = append(r, a[i]/b[i])
+	}
+	return r
+}
+
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	return v[len(v)/2]
+}
+
+// ingestTurn writes n objects by several writers.
+func ingestTurn(b *testing.B, size, n int, next *atomic.Int64, put func(int64, []byte) error) {
 	var wg sync.WaitGroup
+	var left atomic.Int64
+	left.Store(int64(n))
 	for range ingestWriters {
 		wg.Go(func() {
 			data := payload(uint64(size), size)
-			for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
-				binary.BigEndian.PutUint64(data, uint64(n))
-				if err := put(n, data); err != nil {
+			for left.Add(-1) >= 0 {
+				i := next.Add(1)
+				binary.BigEndian.PutUint64(data, uint64(i))
+				if err := put(i, data); err != nil {
 					b.Error(err)
 					return
 				}
@@ -68,8 +104,6 @@ func benchIngest(b *testing.B, size int, put func(int64, []byte) error) {
 		})
 	}
 	wg.Wait()
-	b.StopTimer()
-	b.ReportMetric((cpuTime(b)-cpu).Seconds()*1e9/float64(b.N*size), "cpu-ms/MB")
 }
 
 // cpuTime is what the process has used so far: steadier than rates on a machine
