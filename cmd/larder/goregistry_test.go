@@ -19,6 +19,7 @@ import (
 //	tamper MODULE@VERSION         another zip; the checksum database keeps the old sum
 //	withdraw MODULE@VERSION
 //	relay on|off                  whether /sumdb/ is offered
+//	bare on|off                   no @latest, and pseudo-versions in lists, as plain mirrors have it
 func scriptGoRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: goregistry UPSTREAM VERB ARGUMENT...")
@@ -57,6 +58,8 @@ func scriptGoRegistry(ts *testscript.TestScript, neg bool, args []string) {
 		reg.Withdraw(path, version)
 	case "relay":
 		reg.Relay(what == "on")
+	case "bare":
+		reg.Bare(what == "on")
 	default:
 		ts.Fatalf("goregistry does not know %q", verb)
 	}

@@ -29,7 +29,8 @@ func (f *Format) Parse(t formats.Target, src formats.Source, r io.Reader, emit f
 
 // parseList reads one version a line. A second column, where a proxy sends it,
 // is the time of the version's commit (RFC 3339). Pseudo-versions do not belong
-// in a list and clients pass over them, so they are dropped; any other text that
+// in a list, but some proxies without @latest send them, and go finds the latest
+// among them (cmd/go/internal/modfetch/proxy.go, latestFromList). Any text that
 // is no version means that this is not a list.
 func parseList(t formats.Target, r io.Reader, emit func(*formats.Version) error) (*formats.Head, error) {
 	br := bufio.NewReaderSize(r, maxLine)
@@ -56,7 +57,7 @@ func parseList(t formats.Target, r io.Reader, emit func(*formats.Version) error)
 	}
 }
 
-// parseListLine returns nil for a blank line and for a pseudo-version.
+// parseListLine returns nil for a blank line.
 func parseListLine(line []byte) (*formats.Version, error) {
 	line = bytes.TrimSpace(line)
 	fields := strings.Fields(string(line))
@@ -66,9 +67,6 @@ func parseListLine(line []byte) (*formats.Version, error) {
 	version := fields[0]
 	if !semver.IsValid(version) || len(version) > maxVersion {
 		return nil, fmt.Errorf("%.40q is not a version", version)
-	}
-	if module.IsPseudoVersion(version) {
-		return nil, nil
 	}
 	v := &formats.Version{V: version, Raw: bytes.Clone(line)}
 	if len(fields) > 1 {
@@ -87,13 +85,14 @@ func (f *Format) Render(w io.Writer, v *formats.View, t formats.Target) (http.He
 	return renderList(w, v)
 }
 
-// renderList writes the listed versions, raw line by raw line. An empty list is
-// a good answer: go then asks for @latest.
+// renderList writes the listed versions, raw line by raw line, and pseudo-versions
+// only where upstream listed them. An empty list is a good answer: go then asks
+// for @latest.
 func renderList(w io.Writer, v *formats.View) (http.Header, error) {
 	bw := bufio.NewWriter(w)
 	listed := 0
 	for _, version := range v.Versions {
-		if version.Flags&formats.Unlisted != 0 || module.IsPseudoVersion(version.V) || !semver.IsValid(version.V) {
+		if version.Flags&formats.Unlisted != 0 || !semver.IsValid(version.V) || module.IsPseudoVersion(version.V) && len(version.Raw) == 0 {
 			continue
 		}
 		listed++

@@ -39,6 +39,7 @@ type Registry struct {
 	modules  map[string]*mod
 	queries  map[string]string // "path@branch" -> version
 	relays   bool              // whether /sumdb/ is offered
+	bare     bool              // see Bare
 	private  map[string]bool   // module paths that the database must never be asked for
 	requests map[string]int    // by path
 	leaked   []string
@@ -232,6 +233,14 @@ func (r *Registry) Times(modPath string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.modules[modPath].times = true
+}
+
+// Bare makes it answer as plain mirrors do: no @latest, and lists that name
+// pseudo-versions.
+func (r *Registry) Bare(on bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.bare = on
 }
 
 // File returns the bytes of a version's file ("info", "mod" or "zip").

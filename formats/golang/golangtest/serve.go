@@ -51,9 +51,9 @@ func (r *Registry) lookup(name, file string) (data []byte, at time.Time, content
 	}
 	switch file {
 	case "v/list":
-		return m.list(), at, "text/plain; charset=UTF-8"
+		return m.list(r.bare), at, "text/plain; charset=UTF-8"
 	case "latest":
-		if rel := m.versions[m.latest]; rel != nil {
+		if rel := m.versions[m.latest]; rel != nil && !r.bare {
 			return rel.info, time.Time{}, "application/json"
 		}
 		return nil, at, ""
@@ -80,10 +80,10 @@ func (r *Registry) lookup(name, file string) (data []byte, at time.Time, content
 }
 
 // list is never nil: a module with pseudo-versions only has an empty list.
-func (m *mod) list() []byte {
+func (m *mod) list(pseudo bool) []byte {
 	var names []string
 	for v := range m.versions {
-		if !module.IsPseudoVersion(v) {
+		if pseudo || !module.IsPseudoVersion(v) {
 			names = append(names, v)
 		}
 	}
