@@ -43,6 +43,10 @@ func (x *exchange) pass(t formats.Target) error {
 	}
 	defer resp.Body.Close()
 	x.tier, x.conn = "pass", c.Name
+	if t.Kind == formats.KindSearch && (isGone(resp.Status) || resp.Status == http.StatusNotImplemented) {
+		// Mirrors without a search say so with an empty page.
+		return formats.Refuse(formats.NotSupported, "upstream %s offers no search", c.Name)
+	}
 	h := x.w.Header()
 	if ct := contentType(resp.Header); ct != "" {
 		h["Content-Type"] = []string{ct}

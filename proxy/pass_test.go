@@ -3,9 +3,11 @@ package proxy_test
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
+	"larder/formats/cargo/cargotest"
 	"larder/formats/npm/npmtest"
 )
 
@@ -55,4 +57,16 @@ func TestSearchHeldWithoutLatest(t *testing.T) {
 	w.want(w.get("/npm/main/tiny/-/tiny-1.1.0.tgz"), http.StatusOK)
 	w.offline(true)
 	w.want(w.get("/npm/main/-/v1/search?text=tiny"), http.StatusOK, `"version":"1.1.0"`)
+}
+
+// TestSearchMissingUpstream: a mirror without a search is told in words.
+func TestSearchMissingUpstream(t *testing.T) {
+	w, up := newWorldOf(t, "cargo", cargotest.New())
+	w.close()
+	w.catConns[0].URL += strings.TrimPrefix(cargotest.IndexPath, "/")
+	w.open()
+	w.want(w.get("/cargo/main/api/v1/crates?q=tiny"), http.StatusOK, `"tiny-core"`)
+	up[0].breakWith(func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/web/") },
+		func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusNotFound) })
+	w.want(w.get("/cargo/main/api/v1/crates?q=tiny"), http.StatusNotImplemented, `{"errors":[{"detail":"upstream a-registry offers no search"}]}`)
 }
