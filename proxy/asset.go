@@ -112,6 +112,11 @@ func (x *exchange) withAsset(t formats.Target, held, miss func(*found) error) er
 	if x.absentFor != nil {
 		return x.absentFor
 	}
+	if pinned {
+		if err := x.orphaned(t, owner, conns); err != nil {
+			return err
+		}
+	}
 	return x.absence(t, offline)
 }
 

@@ -469,3 +469,14 @@ func TestRestartKeepsEverything(t *testing.T) {
 		t.Error("bytes differ after a restart")
 	}
 }
+
+func TestOwnerThatIsGoneIsNamed(t *testing.T) {
+	first, second := registry(npmtest.Package{Name: "x", Version: "1.0.0"}), registry(npmtest.Package{Name: "x", Version: "9.0.0"})
+	w, _ := newWorld(t, first, second)
+	w.want(w.get("/npm/main/x"), 200, "x-1.0.0.tgz")
+	w.close()
+	w.repos[len(w.repos)-1].Upstreams = []string{"b-registry-store"}
+	w.open()
+	w.want(w.get("/npm/main/x"), 404, "a-registry", "no longer reaches")
+	w.want(w.get("/npm/main/x/-/x-9.0.0.tgz"), 404, "no longer reaches")
+}

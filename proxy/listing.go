@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -241,7 +242,24 @@ func (x *exchange) layers(t formats.Target) ([]layer, error) {
 			return nil, err
 		}
 	}
+	if isPinned {
+		if err := x.orphaned(t, pinned, conns); err != nil {
+			return nil, err
+		}
+	}
 	return nil, x.absence(t, held)
+}
+
+// orphaned words the case that a name belongs to a connection which the
+// repository no longer reaches. No other place may take the name over by itself.
+func (x *exchange) orphaned(t formats.Target, owner catalog.Place, conns []*catalog.Connection) error {
+	for _, c := range conns {
+		if catalog.ConnectionPlace(c.Name) == owner {
+			return nil
+		}
+	}
+	name := strings.TrimPrefix(string(owner), "c:")
+	return formats.Refuse(formats.NotFound, "%s was supplied by connection %q, which repository %q no longer reaches; no other connection may take the name over", t.Name.Show(), name, x.repo)
 }
 
 func (x *exchange) unionLayers(t formats.Target, conns []*catalog.Connection) ([]layer, error) {

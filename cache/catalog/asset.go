@@ -118,21 +118,35 @@ func (c *Catalog) PutAsset(b *store.Batch, k AssetKey, h formats.HeldAsset, caus
 			return &MutationError{Key: k, Was: was, Is: is}
 		}
 		h.FirstSeen = old.FirstSeen
-		if !old.Evicted {
-			// Already there: the reference stands.
-			return c.set(b, key, AssetRow{HeldAsset: h})
-		}
 		cause = CauseRefetched
 	}
 	if err := c.set(b, key, AssetRow{HeldAsset: h}); err != nil {
 		return err
 	}
-	b.Set(blobRefKey(sum, key), nil)
-	b.Ref(sum)
+	counted, err := c.refer(b, sum, key)
+	if err != nil || counted {
+		return err
+	}
 	return c.ledger(b, Entry{
 		Place: k.Place, Format: k.Format, Name: k.Name, Version: k.Version, File: k.File,
 		Digest: DigestOf(sum), Size: h.Size, Time: h.FirstSeen, Origin: h.Origin, Cause: cause,
 	})
+}
+
+// refer makes the row under key a reference to a blob, once: the reverse
+// reference row is the truth of it, so that a row whose blob was lost or evicted
+// meanwhile counts again and one that still counts does not count twice.
+func (c *Catalog) refer(b *store.Batch, s store.Sum, key []byte) (counted bool, err error) {
+	ref := blobRefKey(s, key)
+	switch _, err := c.db.Row(ref); {
+	case err == nil:
+		return true, nil
+	case !errors.Is(err, store.ErrNotFound):
+		return false, fmt.Errorf("read reference: %w", err)
+	}
+	b.Set(ref, nil)
+	b.Ref(s)
+	return false, nil
 }
 
 // MutationError says that other bytes were offered for a known coordinate.
@@ -194,20 +208,19 @@ func (c *Catalog) PutDocument(b *store.Batch, p Place, format, doc string, row D
 		if old.Immutable && row.Immutable && !same {
 			return &MutationError{Key: AssetKey{Place: p, Format: format, File: doc}, Was: DigestOf(old.Blob()), Is: DigestOf(row.Blob())}
 		}
-		if same && !old.Evicted {
-			return c.set(b, key, row)
-		}
-		if !same && !old.Evicted {
-			b.Delete(blobRefKey(old.Blob(), key))
+		ref := blobRefKey(old.Blob(), key)
+		if _, err := c.db.Row(ref); err == nil && !same {
+			b.Delete(ref)
 			b.Unref(old.Blob())
+		} else if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("read reference: %w", err)
 		}
 	}
 	if err := c.set(b, key, row); err != nil {
 		return err
 	}
-	b.Set(blobRefKey(row.Blob(), key), nil)
-	b.Ref(row.Blob())
-	return nil
+	_, err = c.refer(b, row.Blob(), key)
+	return err
 }
 
 // ConfirmDocument records a 304 or, with removed, a 404 after a 200.

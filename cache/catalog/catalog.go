@@ -69,7 +69,21 @@ func New(cfg Config) (*Catalog, error) {
 	}
 	c := &Catalog{db: cfg.Store, domain: cfg.Domain, now: cfg.Now, enc: enc, dec: dec, seed: maphash.MakeSeed()}
 	cfg.Store.SetEvictor(c.evict)
+	cfg.Store.SetReferences(c.references)
 	return c, nil
+}
+
+// references tells the store every reference that rows hold, so that its check
+// can compare the counts.
+func (c *Catalog) references(emit func(store.Sum) error) error {
+	return c.db.Rows([]byte{famBlobRef, 0}, nil, func(key, _ []byte) error {
+		var s store.Sum
+		if len(key) <= 2+len(s) {
+			return fmt.Errorf("reference row %q is too short", key)
+		}
+		copy(s[:], key[2:])
+		return emit(s)
+	})
 }
 
 // Domain is the domain whose rows this catalog reads.

@@ -15,7 +15,7 @@ import (
 
 func open(t *testing.T) (*Catalog, *store.DB) {
 	t.Helper()
-	db, err := store.Open(store.Config{Dir: "store", FS: vfs.NewMem(), FreeSpace: func(string) (int64, int64, error) { return 1 << 40, 1 << 40, nil }})
+	db, err := store.Open(store.Config{Dir: "store", FS: vfs.NewMem(), FreeSpace: func(string) (int64, int64, error) { return 1 << 40, 64 << 20, nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,5 +324,29 @@ func TestGraph(t *testing.T) {
 		if _, err := NewGraph(repos, conns); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
+	}
+}
+
+func TestReferencesMatchTheCounts(t *testing.T) {
+	c, db := open(t)
+	for i, body := range []string{"one", "two", "two", "three"} {
+		if err := hold(t, c, db, AssetKey{ConnectionPlace("a"), "npm", "x", "1.0.0", fmt.Sprintf("%d.tgz", i)}, body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	counts := map[store.Sum]int{}
+	if err := c.references(func(s store.Sum) error { counts[s]++; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	total := 0
+	for _, n := range counts {
+		total += n
+	}
+	if len(counts) != 3 || total != 4 {
+		t.Errorf("got %v, want 3 blobs with 4 references", counts)
+	}
+	rep, err := db.Check(context.Background(), nil)
+	if err != nil || !rep.OK() {
+		t.Errorf("check: %+v %v", rep, err)
 	}
 }
