@@ -25,7 +25,7 @@ const (
 	writeCategory = vfs.DiskWriteCategory("blob")
 )
 
-// noSync is written out because a nil option means sync.
+// noSync is written out because a nil option means sync; read-only.
 var noSync = &pebble.WriteOptions{Sync: false}
 
 // pebbleOptions returns the options of the database. EnsureDefaults has been
