@@ -3,6 +3,7 @@ package cache
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 var (
@@ -30,9 +31,9 @@ type ErrVerify struct {
 
 func (e *ErrVerify) Error() string {
 	if e.Err != nil {
-		return fmt.Sprintf("verify %s: %v", e.Key, e.Err)
+		return fmt.Sprintf("verify %s: %v", plainKey(e.Key), e.Err)
 	}
-	return fmt.Sprintf("verify %s: got %s, want %s", e.Key, e.Got, e.Want)
+	return fmt.Sprintf("verify %s: got %s, want %s", plainKey(e.Key), e.Got, e.Want)
 }
 
 func (e *ErrVerify) Unwrap() error { return e.Err }
@@ -47,10 +48,20 @@ type ErrUpstream struct {
 }
 
 func (e *ErrUpstream) Error() string {
-	return fmt.Sprintf("fetch %s (at byte %d): %v", e.Key, e.At, e.Err)
+	return fmt.Sprintf("fetch %s (at byte %d): %v", plainKey(e.Key), e.At, e.Err)
 }
 
 func (e *ErrUpstream) Unwrap() error { return e.Err }
+
+// plainKey shows an opaque key, whose parts callers join with NUL, in a message.
+func plainKey(key string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, key)
+}
 
 // errSilent is the cause of an attempt that Config.IdleTimeout ended.
 var errSilent = errors.New("upstream fell silent")
