@@ -211,13 +211,7 @@ func TestPackedAudit(t *testing.T) {
 	z := gzip.NewWriter(&packed)
 	io.WriteString(z, `{"tiny-left":["1.0.0"]}`)
 	z.Close()
-	bomb := func() []byte { // 64 MiB of zeros in 64 KiB: nobody here may unpack it
-		var b bytes.Buffer
-		z := gzip.NewWriter(&b)
-		io.CopyN(z, zeros{}, 64<<20)
-		z.Close()
-		return b.Bytes()
-	}()
+	bomb := packedZeros(16 << 20) // nobody here may unpack it
 	for _, c := range []struct {
 		name   string
 		body   []byte

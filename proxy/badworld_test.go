@@ -3,7 +3,6 @@ package proxy_test
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -269,7 +268,5 @@ func newMemFS() vfs.FS { return vfs.NewMem() }
 
 // smallLimits let an endless answer end soon.
 func smallLimits(l *proxy.Limits) { l.MetadataMax, l.ArtifactMax = 1<<20, 8<<20 }
-
-func newGzip(w io.Writer) *gzip.Writer { return gzip.NewWriter(w) }
 
 func blobOf(s string) [32]byte { return sha256.Sum256([]byte(s)) }

@@ -150,7 +150,7 @@ func (w *world) open() {
 		}
 	}
 	var err error
-	w.store, err = store.Open(store.Config{Dir: w.dir, FS: w.fs, Now: w.clock.now, FreeSpace: func(string) (int64, int64, error) { return w.free.Load(), 64 << 20, nil }})
+	w.store, err = store.Open(store.Config{Dir: w.dir, FS: w.fs, BlockCache: 4 << 20, Now: w.clock.now, FreeSpace: func(string) (int64, int64, error) { return w.free.Load(), 64 << 20, nil }})
 	must(err)
 	w.catalog, err = catalog.New(catalog.Config{Store: w.store, Domain: "main", Now: w.clock.now})
 	must(err)

@@ -188,15 +188,20 @@ func (k *killTest) round(round int, life time.Duration) {
 		}()
 	}
 	clients.Add(1)
+	huge := make(chan struct{})
 	go func() {
 		defer clients.Done()
 		if round%hugeEvery == 0 {
 			k.fetch(ctx, base, round*1000+hugeNumber)
 		}
+		close(huge)
 		for path := range k.others { // in no order
 			k.fetchOther(ctx, base, path)
 		}
 	}()
+	if round%(2*hugeEvery) == 0 {
+		<-huge // every other one dies right after it is acknowledged
+	}
 	time.Sleep(life) // the moment of death is what the test varies
 	node.kill()
 	cancel()
