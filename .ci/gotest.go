@@ -77,7 +77,7 @@ func main() {
 		delete(output, key)
 	}
 	err = cmd.Wait()
-	fmt.Printf("%d tests passed, %d failed, %d skipped\n", passed, failed, len(skipped))
+	fmt.Printf("%d passed, %d failed, %d skipped\n", passed, failed, len(skipped))
 	for _, s := range skipped {
 		fmt.Printf("*** SKIPPED %s\n", s)
 	}
