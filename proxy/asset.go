@@ -178,16 +178,27 @@ func (x *exchange) missOnce(t formats.Target, f *found, miss func(*found) error)
 // errUnlisted says that a place has the name but not the file.
 var errUnlisted = fmt.Errorf("the listing names no such file: %w", errAbsent)
 
-// unlisted is errUnlisted where the place is known to have the listing.
+// unlisted is errUnlisted where the place is known to have the name, by the same
+// rule as for a listing (see ensure).
 func (x *exchange) unlisted(c *catalog.Connection, list formats.Target) error {
-	_, err := x.s.cfg.Catalog.Head(x.listingKey(c, list))
-	switch {
-	case err == nil:
+	k := x.listingKey(c, list)
+	_, err := x.s.cfg.Catalog.Head(k)
+	if err == nil {
 		return errUnlisted
-	case errors.Is(err, catalog.ErrNotFound):
-		return errAbsent
 	}
-	return err
+	if !errors.Is(err, catalog.ErrNotFound) {
+		return err
+	}
+	if x.isOffline(c) {
+		known, err := x.s.cfg.Catalog.Knows(k.Place, k.Format, k.Name)
+		if err != nil {
+			return err
+		}
+		if known {
+			return errUnlisted
+		}
+	}
+	return errAbsent
 }
 
 // find reads what one place knows of an asset, priming the listing where the
@@ -233,9 +244,11 @@ func (x *exchange) find(c *catalog.Connection, t formats.Target) (*found, error)
 				return nil, errUnlisted
 			}
 		}
-		if _, err := x.ensure(x.r.Context(), c, list, force); err != nil {
+		l, err := x.ensure(x.r.Context(), c, list, force)
+		if err != nil {
 			return nil, err
 		}
+		x.noteFill(l)
 	}
 	v, a, err := cat.FindFile(place, f.key.Format, f.key.Name, t.Version, t.File)
 	if errors.Is(err, catalog.ErrNotFound) {

@@ -38,6 +38,7 @@ type layer struct {
 	conn    *catalog.Connection
 	row     *catalog.HeadRow // nil: only held files are known
 	stale   bool             // the upstream did not confirm it in time
+	filled  bool             // the upstream was waited for
 	offline bool
 }
 
@@ -235,6 +236,7 @@ func (x *exchange) layers(t formats.Target) ([]layer, error) {
 				}
 			}
 			x.conn = c.Name
+			x.noteFill(l)
 			return []layer{*l}, nil
 		case errors.Is(err, errAbsent):
 			held = held && x.isOffline(c)
@@ -282,6 +284,7 @@ func (x *exchange) unionLayers(t formats.Target, conns []*catalog.Connection) ([
 		r := <-results[i]
 		switch {
 		case r.err == nil:
+			x.noteFill(r.l)
 			out = append(out, *r.l)
 		case errors.Is(r.err, errAbsent):
 			held = held && x.isOffline(c)
@@ -332,8 +335,16 @@ func (x *exchange) listingKey(c *catalog.Connection, t formats.Target) catalog.L
 	return catalog.ListingKey{Place: catalog.ConnectionPlace(c.Name), Format: x.format.ID(), Name: t.Name.Canon, Doc: t.Doc}
 }
 
+// noteFill notes for the log that the answer waited for an upstream.
+func (x *exchange) noteFill(l *layer) {
+	if l.filled {
+		x.tier = "fill"
+	}
+}
+
 // ensure returns what one connection knows of a name, asking it where that is
-// due. errAbsent means that it has no such name.
+// due. errAbsent means that it has no such name. It changes nothing of x, since
+// several connections are asked at one time.
 func (x *exchange) ensure(ctx context.Context, c *catalog.Connection, t formats.Target, force bool) (*layer, error) {
 	k := x.listingKey(c, t)
 	offline := x.isOffline(c)
@@ -342,9 +353,6 @@ func (x *exchange) ensure(ctx context.Context, c *catalog.Connection, t formats.
 		if err != nil {
 			return nil, err
 		}
-		if state.filled {
-			x.tier = "fill"
-		}
 		row, err := x.s.cfg.Catalog.Head(k)
 		if errors.Is(err, catalog.ErrNotFound) {
 			return nil, errAbsent
@@ -352,7 +360,7 @@ func (x *exchange) ensure(ctx context.Context, c *catalog.Connection, t formats.
 		if err != nil {
 			return nil, err
 		}
-		return &layer{conn: c, row: row, stale: state.stale}, nil
+		return &layer{conn: c, row: row, stale: state.stale, filled: state.filled}, nil
 	}
 	row, err := x.s.cfg.Catalog.Head(k)
 	if errors.Is(err, catalog.ErrNotFound) {
