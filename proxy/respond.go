@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -95,11 +96,38 @@ func (x *exchange) serveBytes(c *content, body []byte, age int64) {
 	if !x.writeRangeHead(h, off, n, size, status) {
 		return
 	}
-	w, err := x.w.Write(body[off : off+n])
+	piece := body[off : off+n]
+	if n > leadFrom {
+		piece = piece[x.lead(piece[:leadPiece]):]
+	}
+	w, err := x.w.Write(piece)
 	x.bytes += int64(w)
 	if err != nil {
 		x.detail = "client_gone"
 	}
+}
+
+// Where many clients wait for one large body, each gets a first piece before
+// any gets the rest: else the last one's first byte waits for everybody's
+// bodies to pass through the processor.
+const (
+	leadPiece = 4 << 10
+	leadFrom  = 256 << 10
+)
+
+// lead sends a first piece, lets the others do the same, and returns how many
+// bytes went.
+func (x *exchange) lead(p []byte) int {
+	w, err := x.w.Write(p)
+	x.bytes += int64(w)
+	if err == nil {
+		err = http.NewResponseController(x.w).Flush()
+	}
+	if err != nil && !errors.Is(err, http.ErrNotSupported) {
+		x.detail = "client_gone"
+	}
+	runtime.Gosched()
+	return w
 }
 
 // writeRangeHead sends status and length; false means that no body follows.
