@@ -30,7 +30,7 @@ func main() {
 	flag.StringVar(&c.larder, "larder", "", "larder binary; built from this module when empty")
 	flag.StringVar(&c.nginx, "nginx", "nginx", "nginx binary")
 	flag.StringVar(&c.verdaccio, "verdaccio", "verdaccio", "verdaccio binary")
-	flag.StringVar(&c.proxpi, "proxpi", "proxpi-server", "proxpi binary")
+	flag.StringVar(&c.proxpi, "proxpi", "flask", "the flask command of the environment that proxpi is installed in")
 	flag.StringVar(&c.dir, "dir", "", "working directory; a temporary one when empty")
 	flag.DurationVar(&c.seconds, "time", 3*time.Second, "length of one rate measurement")
 	flag.IntVar(&c.rounds, "rounds", 3, "interleaved rounds of each rate")

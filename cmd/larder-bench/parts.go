@@ -168,23 +168,23 @@ type ratio struct {
 	a, b             rates
 }
 
-func versus(ctx context.Context, c config, a, b *peer, pathA, pathB string, conns int) (ratio, error) {
+func versus(ctx context.Context, c config, a, b *peer, pathA, pathB string, conns int, header ...string) (ratio, error) {
 	var out ratio
 	for range 3 {
-		if _, err := get(a.url + pathA); err != nil {
+		if _, err := get(a.url+pathA, header...); err != nil {
 			return out, err
 		}
-		if _, err := get(b.url + pathB); err != nil {
+		if _, err := get(b.url+pathB, header...); err != nil {
 			return out, err
 		}
 	}
 	var rate, bytes, cpu []float64
 	for range c.rounds {
-		ra, err := load(ctx, a, pathA, conns, c.seconds)
+		ra, err := load(ctx, a, pathA, conns, c.seconds, header...)
 		if err != nil {
 			return out, err
 		}
-		rb, err := load(ctx, b, pathB, conns, c.seconds)
+		rb, err := load(ctx, b, pathB, conns, c.seconds, header...)
 		if err != nil {
 			return out, err
 		}
@@ -215,7 +215,7 @@ func pypi(ctx context.Context, c config, up *upstream, t *table) error {
 	os.Setenv("PROXPI_INDEX_URL", up.url+"/simple/")
 	os.Setenv("PROXPI_CACHE_DIR", c.dir+"/proxpi")
 	defer os.Unsetenv("PROXPI_INDEX_URL")
-	p, err := start(c, "proxpi", "http://"+addr, c.proxpi, "--host", "127.0.0.1", "--port", fmt.Sprint(port))
+	p, err := start(c, "proxpi", "http://"+addr, c.proxpi, "--app", "proxpi.server", "run", "--host", "127.0.0.1", "--port", fmt.Sprint(port))
 	if err != nil {
 		return err
 	}
@@ -223,9 +223,8 @@ func pypi(ctx context.Context, c config, up *upstream, t *table) error {
 	up.prepare("t-65536-w")
 	for _, w := range []struct{ label, a, b string }{
 		{"warm simple index: larder / proxpi", "/pypi/main/simple/t-65536-w/", "/index/t-65536-w/"},
-		{"warm 64 KiB wheel: larder / proxpi", "/pypi/main/simple/t-65536-w/1.0.0/t_65536_w-1.0.0-py3-none-any.whl", "/index/t-65536-w/t_65536_w-1.0.0-py3-none-any.whl"},
 	} {
-		r, err := versus(ctx, c, l, p, w.a, w.b, 8)
+		r, err := versus(ctx, c, l, p, w.a, w.b, 8, "Accept", "text/html, */*;q=0.1")
 		if err != nil {
 			return err
 		}
