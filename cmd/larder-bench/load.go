@@ -69,6 +69,8 @@ func hammer(ctx context.Context, host string, rq []byte, end time.Time, done, mo
 		return err
 	}
 	defer conn.Close()
+	// A server that says nothing must not stop the bench.
+	conn.SetDeadline(end.Add(20 * time.Second))
 	r := bufio.NewReaderSize(conn, 256<<10)
 	for time.Now().Before(end) && ctx.Err() == nil {
 		if _, err := conn.Write(rq); err != nil {
@@ -108,6 +110,9 @@ func response(r *bufio.Reader) (int64, error) {
 		}
 	}
 	if !chunked {
+		if length < 0 {
+			return 0, fmt.Errorf("an answer without a length")
+		}
 		n, err := r.Discard(int(length))
 		return int64(n), err
 	}

@@ -221,12 +221,22 @@ func pypi(ctx context.Context, c config, up *upstream, t *table) error {
 	}
 	defer p.stop()
 	up.prepare("t-65536-w")
+	probe := &http.Client{Timeout: 15 * time.Second}
+	if resp, err := probe.Get(p.url + "/index/t-65536-w/"); err != nil {
+		t.add("pypi: proxpi", "not measured: "+err.Error(), "", true)
+		return nil
+	} else {
+		resp.Body.Close()
+	}
 	for _, w := range []struct{ label, a, b string }{
 		{"warm simple index: larder / proxpi", "/pypi/main/simple/t-65536-w/", "/index/t-65536-w/"},
 	} {
-		r, err := versus(ctx, c, l, p, w.a, w.b, 8, "Accept", "text/html, */*;q=0.1")
+		// One connection: the development server that proxpi runs on stops
+		// answering when several are kept alive.
+		r, err := versus(ctx, c, l, p, w.a, w.b, 1, "Accept", "text/html, */*;q=0.1")
 		if err != nil {
-			return err
+			t.add(w.label, "not measured: "+err.Error(), "", true)
+			continue
 		}
 		t.add(w.label, fmt.Sprintf("%.1fx requests/s (%.0f / %.0f)", r.rate, r.a.perSecond, r.b.perSecond), "", true)
 	}
