@@ -32,10 +32,11 @@ const (
 	KindDocument             // an upstream document outside packages, kept whole, served as it is
 	KindPass                 // forwarded to the first connection, never stored (audit)
 	KindSearch               // forwarded; offline answered by Searcher from names held here
+	KindPublish              // a write: read by Publisher, applied by the catalog
 )
 
 func (k Kind) String() string {
-	return [...]string{"local", "listing", "asset", "sidecar", "document", "pass", "search"}[k]
+	return [...]string{"local", "listing", "asset", "sidecar", "document", "pass", "search", "publish"}[k]
 }
 
 // Freshness says how long what was fetched for a target stays true.
@@ -67,6 +68,8 @@ type Target struct {
 	ContentType string
 	Derive      *Target // KindSidecar: the asset it is made from
 	Reply       *Reply  // KindLocal
+	Deed        Deed    // KindPublish
+	Auth        bool    // KindLocal: the answer is for those who may read the repository, and a client that sent no credential is challenged (npm's whoami)
 }
 
 // Reply is a complete small answer.

@@ -88,6 +88,10 @@ type Version struct {
 	// Held maps file name to what the store holds of this version. Filled by
 	// the catalog in views, never stored in the row.
 	Held map[string]HeldAsset `cbor:"-"`
+
+	// Hosting is set for a version that a repository itself holds. Filled by the
+	// catalog, nil in rows of connections.
+	Hosting *Hosting `cbor:"12,keyasint,omitempty"`
 }
 
 // Asset returns the asset with the given file name, or nil.
@@ -130,6 +134,7 @@ type Head struct {
 type Layer struct {
 	Place string // connection or repository
 	Head  *Head
+	Local bool // what a repository itself holds, not what an upstream lists
 }
 
 // Hidden is a version that policy keeps out of a view, with the reason.
@@ -148,6 +153,10 @@ type View struct {
 	Hidden   []Hidden   // removed by policy
 	Offline  bool       // only versions whose needed files are held remain
 	Missing  int        // how many versions the offline filter removed
+	// LocalTags lets tags of this repository win over an upstream's of the same
+	// name; by default the upstream's wins (CodeArtifact user guide, "npm tags").
+	LocalTags bool
+	Auth      bool // reading this repository needs a credential
 }
 
 // File is a complete file to be checked or inspected.
