@@ -12,11 +12,11 @@ import (
 
 // AssetKey is the coordinate of one file at one place.
 type AssetKey struct {
-	Place   Place
-	Format  string
-	Name    string
-	Version string
-	File    string
+	Place   Place  `cbor:"1,keyasint"`
+	Format  string `cbor:"2,keyasint"`
+	Name    string `cbor:"3,keyasint"`
+	Version string `cbor:"4,keyasint,omitempty"`
+	File    string `cbor:"5,keyasint,omitempty"`
 }
 
 // AssetRow is what is known of a file that was held once. An evicted row keeps
@@ -24,6 +24,9 @@ type AssetKey struct {
 type AssetRow struct {
 	formats.HeldAsset
 	Evicted bool `cbor:"20,keyasint,omitempty"`
+	// Pinned says that the reference keeps the blob from being evicted: the file
+	// was published here and can be had nowhere else.
+	Pinned bool `cbor:"21,keyasint,omitempty"`
 }
 
 func (c *Catalog) assetKey(k AssetKey) []byte {
@@ -100,37 +103,66 @@ func (c *Catalog) eachAsset(p Place, format, name string, fn func(version string
 }
 
 // PutAsset adds to b the rows that make a verified blob the content of a
-// coordinate: the asset row, its reverse reference, the reference count and a
-// ledger entry. It refuses other bytes under a coordinate the ledger knows.
+// coordinate: the asset row, its reverse reference, the reference count and the
+// command in the ledger. It refuses other bytes under a coordinate the ledger
+// knows.
 func (c *Catalog) PutAsset(b *store.Batch, k AssetKey, h formats.HeldAsset, cause Cause) error {
-	sum, ok := SumOf(h.Digests)
-	if !ok {
-		return fmt.Errorf("asset %s/%s has no sha256", k.Name, k.File)
+	op := &Ingest{Key: k, Held: h, Cause: cause}
+	body, err := c.enc.Marshal(op)
+	if err != nil {
+		return fmt.Errorf("encode command: %w", err)
 	}
-	key := c.assetKey(k)
-	old, err := c.Asset(k)
+	m := &machine{c: c, b: b, cmd: &Command{At: h.FirstSeen, Kind: op.kind(), Body: body}, state: c.State(), result: &Result{Changed: true}}
+	if err := op.apply(m); err != nil || !m.result.Changed {
+		return err
+	}
+	return m.record()
+}
+
+// Ingest claims that a file of a connection has these bytes.
+type Ingest struct {
+	Key   AssetKey          `cbor:"1,keyasint"`
+	Held  formats.HeldAsset `cbor:"2,keyasint"`
+	Cause Cause             `cbor:"3,keyasint"`
+}
+
+func (*Ingest) kind() string                     { return "ingest" }
+func (op *Ingest) locks() (bool, string, string) { return false, op.Key.Format, op.Key.Name }
+
+func (op *Ingest) apply(m *machine) error {
+	sum, ok := SumOf(op.Held.Digests)
+	if !ok {
+		return fmt.Errorf("asset %s/%s has no sha256", op.Key.Name, op.Key.File)
+	}
+	h, cause := op.Held, op.Cause
+	key := m.c.assetKey(op.Key)
+	old, err := m.c.Asset(op.Key)
 	switch {
 	case errors.Is(err, ErrNotFound):
 	case err != nil:
 		return err
 	default:
 		if was, is, bad := formats.Disagree(old.Digests, h.Digests); bad {
-			return &MutationError{Key: k, Was: was, Is: is}
+			return &MutationError{Key: op.Key, Was: was, Is: is}
 		}
 		h.FirstSeen = old.FirstSeen
 		cause = CauseRefetched
 	}
-	if err := c.set(b, key, AssetRow{HeldAsset: h}); err != nil {
+	if err := m.c.set(m.b, key, AssetRow{HeldAsset: h}); err != nil {
 		return err
 	}
-	counted, err := c.refer(b, sum, key)
-	if err != nil || counted {
+	counted, err := m.c.refer(m.b, sum, key)
+	if err != nil {
 		return err
 	}
-	return c.ledger(b, Entry{
-		Place: k.Place, Format: k.Format, Name: k.Name, Version: k.Version, File: k.File,
-		Digest: DigestOf(sum), Size: h.Size, Time: h.FirstSeen, Origin: h.Origin, Cause: cause,
-	})
+	if counted {
+		// The row counts already: nothing new was claimed.
+		m.result.Changed = false
+		return nil
+	}
+	m.tell(Entry{Place: op.Key.Place, Format: op.Key.Format, Name: op.Key.Name, Version: op.Key.Version, File: op.Key.File,
+		Digest: DigestOf(sum), Size: h.Size, Origin: h.Origin, Cause: cause})
+	return nil
 }
 
 // refer makes the row under key a reference to a blob, once: the reverse
@@ -302,14 +334,32 @@ func (c *Catalog) Owner(repo, format, name string) (Place, bool, error) {
 
 // SetOwner pins the supplier of a name. The first pin stays.
 func (c *Catalog) SetOwner(repo, format, name string, p Place) error {
-	defer c.lockName(format, name).Unlock()
 	if _, ok, err := c.Owner(repo, format, name); ok || err != nil {
 		return err
 	}
-	b := c.db.NewBatch()
-	b.Set(c.key(famOwner, repo, format, name), []byte(p))
-	if err := b.Commit(true); err != nil {
+	_, err := c.propose(&Command{At: c.now().UTC(), Domain: c.domain}, &PinOwner{Repository: repo, Format: format, Name: name, Place: p}, nil)
+	if err != nil {
 		return fmt.Errorf("pin owner of %s: %w", name, err)
 	}
+	return nil
+}
+
+// PinOwner makes a place the supplier of a name, once and for all.
+type PinOwner struct {
+	Repository string `cbor:"1,keyasint"` // a repository's Place
+	Format     string `cbor:"2,keyasint"`
+	Name       string `cbor:"3,keyasint"`
+	Place      Place  `cbor:"4,keyasint"`
+}
+
+func (*PinOwner) kind() string                     { return "pin-owner" }
+func (op *PinOwner) locks() (bool, string, string) { return false, op.Format, op.Name }
+
+func (op *PinOwner) apply(m *machine) error {
+	if _, ok, err := m.c.Owner(op.Repository, op.Format, op.Name); ok || err != nil {
+		m.result.Changed = false
+		return err
+	}
+	m.b.Set(m.c.key(famOwner, op.Repository, op.Format, op.Name), []byte(op.Place))
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,6 +40,18 @@ type Catalog struct {
 	dec    cbor.DecMode
 	seed   maphash.Seed
 
+	state   atomic.Pointer[State]
+	watcher atomic.Pointer[func(*State)]
+	changes chan struct{}
+	stages  atomic.Uint64 // numbers of staged blobs
+	sizes   struct {
+		sync.Mutex
+		of map[string]domainSize
+	}
+
+	// control is held by commands that change control rows, and shared by those
+	// that change packages. Lock order: control, then one of names.
+	control sync.RWMutex
 	// names serialises writers of one name; readers never take it.
 	names [256]sync.Mutex
 	// gens counts the changes of each name (striped): whoever keeps something
@@ -67,9 +80,16 @@ func New(cfg Config) (*Catalog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make row decoder: %w", err)
 	}
-	c := &Catalog{db: cfg.Store, domain: cfg.Domain, now: cfg.Now, enc: enc, dec: dec, seed: maphash.MakeSeed()}
+	c := &Catalog{db: cfg.Store, domain: cfg.Domain, now: cfg.Now, enc: enc, dec: dec, seed: maphash.MakeSeed(), changes: make(chan struct{}, 1)}
+	c.sizes.of = map[string]domainSize{}
 	cfg.Store.SetEvictor(c.evict)
 	cfg.Store.SetReferences(c.references)
+	if err := c.sweepStaged(); err != nil {
+		return nil, err
+	}
+	if err := c.refreshState(); err != nil {
+		return nil, err
+	}
 	return c, nil
 }
 
@@ -118,8 +138,18 @@ func (c *Catalog) lockName(format, name string) *sync.Mutex {
 type Place string
 
 // ConnectionPlace and RepositoryPlace name the two kinds.
-func ConnectionPlace(name string) Place { return Place("c:" + name) }
-func RepositoryPlace(name string) Place { return Place("r:" + name) }
+func ConnectionPlace(name string) Place         { return Place("c:" + name) }
+func RepositoryPlace(domain, name string) Place { return Place("r:" + domain + "/" + name) }
+
+// Repository splits the place of a repository; ok is false for a connection's.
+func (p Place) Repository() (domain, name string, ok bool) {
+	rest, ok := strings.CutPrefix(string(p), "r:")
+	if !ok {
+		return "", "", false
+	}
+	domain, name, ok = strings.Cut(rest, "/")
+	return domain, name, ok
+}
 
 // Row families, the first byte of every key.
 const (
@@ -129,6 +159,16 @@ const (
 	famDocument = 'd'
 	famOwner    = 'o'
 	famBlobRef  = 's'
+	famPackage  = 'p' // a package of a repository
+	famStage    = 'x' // a blob that waits for its command
+
+	// Control rows; their keys hold no default domain.
+	famDomain     = 'D'
+	famRepository = 'R'
+	famGroup      = 'G'
+	famCredential = 'K'
+	famRevocation = 'W'
+	famMark       = 'M' // positions of readers of the ledger
 )
 
 // key joins the parts with NUL, which no part may hold.

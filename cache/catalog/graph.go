@@ -30,6 +30,15 @@ type Repository struct {
 	Upstreams   []string
 	Connection  string
 	Offline     bool
+	Anonymous   bool // may be read without a credential
+}
+
+// Node is one repository of a search, with its connection.
+type Node struct {
+	Repository string
+	Connection *Connection // nil without one
+	// End is the index behind the last node that is reached through this one.
+	End int
 }
 
 // Graph is an immutable picture of all repositories and connections.
@@ -38,6 +47,7 @@ type Graph struct {
 	conns map[string]*Connection
 	order []string
 	found map[string][]*Connection // repository -> connections, depth first
+	walks map[string][]Node        // repository -> search order, itself first
 }
 
 // The name grammars of the CodeArtifact service model.
@@ -48,7 +58,7 @@ var (
 
 // NewGraph checks names, references, limits and cycles.
 func NewGraph(repos []Repository, conns []Connection) (*Graph, error) {
-	g := &Graph{repos: map[string]*Repository{}, conns: map[string]*Connection{}, found: map[string][]*Connection{}}
+	g := &Graph{repos: map[string]*Repository{}, conns: map[string]*Connection{}, found: map[string][]*Connection{}, walks: map[string][]Node{}}
 	for i := range conns {
 		c := &conns[i]
 		if !connectionName.MatchString(c.Name) {
@@ -97,7 +107,7 @@ func NewGraph(repos []Repository, conns []Connection) (*Graph, error) {
 // resolve walks depth first in list order, each repository once, at most 25
 // (CodeArtifact user guide, "upstream repository search order").
 func (g *Graph) resolve(root string) error {
-	var conns []*Connection
+	var nodes []Node
 	seen, onPath := map[string]bool{}, map[string]bool{}
 	var walk func(name string) error
 	walk = func(name string) error {
@@ -110,34 +120,65 @@ func (g *Graph) resolve(root string) error {
 		seen[name], onPath[name] = true, true
 		defer delete(onPath, name)
 		r := g.repos[name]
+		at := len(nodes)
+		nodes = append(nodes, Node{Repository: name})
 		if r.Connection != "" {
 			c := g.conns[r.Connection]
-			if r.Offline && !c.Offline {
+			if (r.Offline || g.repos[root].Offline) && !c.Offline {
 				off := *c
 				off.Offline = true
 				c = &off
 			}
-			conns = append(conns, c)
+			nodes[at].Connection = c
 		}
 		for _, u := range r.Upstreams {
 			if err := walk(u); err != nil {
 				return err
 			}
 		}
+		nodes[at].End = len(nodes)
 		return nil
 	}
 	if err := walk(root); err != nil {
 		return err
 	}
-	if g.repos[root].Offline {
-		for i, c := range conns {
-			off := *c
-			off.Offline = true
-			conns[i] = &off
+	for _, n := range nodes {
+		if n.Connection != nil {
+			g.found[root] = append(g.found[root], n.Connection)
 		}
 	}
-	g.found[root] = conns
+	g.walks[root] = nodes
 	return nil
+}
+
+// Walk returns the repositories that a request to repo searches, depth first in
+// list order, itself first.
+func (g *Graph) Walk(repo string) []Node { return g.walks[repo] }
+
+// DomainGraph makes the graph of a domain. A connection that this node knows no
+// address of is there, but always offline; an upstream that is gone is passed
+// over.
+func DomainGraph(d *DomainState, conns []Connection) (*Graph, error) {
+	known := map[string]bool{}
+	for _, c := range conns {
+		known[c.Name] = true
+	}
+	var repos []Repository
+	for _, name := range d.names {
+		r := d.repos[name]
+		repo := Repository{Name: r.Name, Description: r.Description, Connection: r.Connection, Offline: r.Offline, Anonymous: r.Anonymous}
+		for _, u := range r.Upstreams {
+			if d.repos[u] != nil {
+				repo.Upstreams = append(repo.Upstreams, u)
+			}
+		}
+		if r.Connection != "" && !known[r.Connection] {
+			known[r.Connection] = true
+			conns = append(conns, Connection{Connection: formats.Connection{Name: r.Connection}, Format: ConnectionFormat(r.Connection), Offline: true})
+		}
+		repos = append(repos, repo)
+	}
+	return NewGraph(repos, conns)
 }
 
 // Repository returns one repository by name.

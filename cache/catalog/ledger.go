@@ -18,6 +18,12 @@ const (
 	CauseDerived   Cause = "derived"   // made here from another asset
 	CauseWithdrawn Cause = "withdrawn" // the upstream stopped listing it
 	CauseMutation  Cause = "mutation"  // other bytes were offered and refused
+	CauseCommand   Cause = "command"   // carries a command; its effects follow
+	CauseControl   Cause = "control"   // control state changed
+	CausePublished Cause = "published" // a client published a file
+	CauseRetained  Cause = "retained"  // a repository keeps a version that it reached upstream
+	CauseChanged   Cause = "changed"   // state or metadata of a version changed
+	CauseDeleted   Cause = "deleted"   // a version was deleted
 )
 
 // Entry is one line of the ledger.
@@ -33,6 +39,30 @@ type Entry struct {
 	Origin  string         `cbor:"9,keyasint,omitempty"`
 	Cause   Cause          `cbor:"10,keyasint"`
 	Note    string         `cbor:"11,keyasint,omitempty"`
+
+	By         string        `cbor:"12,keyasint,omitempty"` // principal
+	Domain     string        `cbor:"13,keyasint,omitempty"`
+	Repository string        `cbor:"14,keyasint,omitempty"`
+	Command    []byte        `cbor:"15,keyasint,omitempty"` // the encoded Command
+	Event      *VersionEvent `cbor:"16,keyasint,omitempty"`
+}
+
+// VersionEvent is what an entry tells of a version in a repository: the content
+// of one "Package Version State Change" event (user guide, "CodeArtifact event
+// format and example").
+type VersionEvent struct {
+	Administrator string       `cbor:"1,keyasint,omitempty"` // of the repository
+	Owner         string       `cbor:"2,keyasint,omitempty"` // of the domain
+	Name          formats.Name `cbor:"3,keyasint"`
+	Status        string       `cbor:"4,keyasint"`
+	Revision      string       `cbor:"5,keyasint,omitempty"`
+	Operation     string       `cbor:"6,keyasint"` // Created, Updated, Deleted
+	Added         int          `cbor:"7,keyasint,omitempty"`
+	Removed       int          `cbor:"8,keyasint,omitempty"`
+	Updated       int          `cbor:"9,keyasint,omitempty"`
+	Metadata      bool         `cbor:"10,keyasint,omitempty"`
+	StatusChanged bool         `cbor:"11,keyasint,omitempty"`
+	Sequence      uint64       `cbor:"12,keyasint"` // rises with each event of a package
 }
 
 func (c *Catalog) ledger(b *store.Batch, e Entry) error {

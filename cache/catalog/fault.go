@@ -1,0 +1,33 @@
+package catalog
+
+import "fmt"
+
+// FaultKind is the closed list of reasons for which a command is refused. The
+// names are CodeArtifact's (API reference, "Common errors").
+type FaultKind uint8
+
+const (
+	FaultValidation FaultKind = iota
+	FaultNotFound
+	FaultConflict
+	FaultQuota
+	FaultDenied
+)
+
+func (k FaultKind) String() string {
+	return [...]string{"ValidationException", "ResourceNotFoundException", "ConflictException", "ServiceQuotaExceededException", "AccessDeniedException"}[k]
+}
+
+// Fault is a command that was refused. Nothing was changed.
+type Fault struct {
+	Kind         FaultKind
+	Message      string // one sentence for the caller
+	Resource     string // its id
+	ResourceType string // domain, repository, package, package-version, asset
+}
+
+func (f *Fault) Error() string { return f.Message }
+
+func fault(k FaultKind, typ, id, format string, args ...any) *Fault {
+	return &Fault{Kind: k, Message: fmt.Sprintf(format, args...), Resource: id, ResourceType: typ}
+}
