@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"larder/cache/catalog"
 	"larder/cache/store"
@@ -22,7 +23,7 @@ const inlineBody = 256 << 10
 
 // found is where an asset is or where it would come from.
 type found struct {
-	conn    *catalog.Connection
+	conn    *catalog.Connection // nil: a repository itself holds it
 	key     catalog.AssetKey
 	row     *catalog.AssetRow // nil: never held
 	version *formats.Version  // nil: the listing does not know it
@@ -50,67 +51,62 @@ func (x *exchange) asset(t formats.Target) error {
 }
 
 // withAsset finds the place that supplies t and calls held or miss with it. A
-// miss that the upstream answers with 404 goes on to the next place, until a
-// place is known to own the name.
+// miss that the upstream answers with 404 goes on to the next place; connections
+// are asked until one is known to own the name.
 func (x *exchange) withAsset(t formats.Target, held, miss func(*found) error) error {
-	conns := x.connections()
-	if len(conns) == 0 {
-		return x.noConnection()
-	}
-	owner, pinned, err := x.s.cfg.Catalog.Owner(x.repo, x.format.ID(), x.ownerKey(t))
+	srcs, err := x.sources(t.Name)
 	if err != nil {
 		return err
 	}
-	offline := true
-	for i, c := range conns {
-		if pinned && catalog.ConnectionPlace(c.Name) != owner {
-			continue
-		}
-		f, err := x.find(c, t)
-		if err == nil {
-			x.conn = c.Name
-			if f.version != nil && f.key.Version != t.Version {
-				if ref := x.decide(t.Name, f.key.Version, f.key.File); ref != nil {
-					return ref
-				}
-			}
-			if f.held() {
+	conns := connSources(srcs)
+	owner, pinned, err := x.s.cfg.Catalog.Owner(x.scope(), x.format.ID(), x.ownerKey(t))
+	if err != nil {
+		return err
+	}
+	offline, owned, asked := true, false, 0
+	for _, src := range srcs {
+		var f *found
+		switch {
+		case src.conn == nil:
+			if f, err = x.findHere(src, t); err == nil {
+				x.conn = src.repo
 				err = held(f)
-			} else if x.isOffline(c) {
-				err = errAbsent
-			} else {
-				err = x.missOnce(t, f, miss)
 			}
-			if err == nil {
-				if pinned {
-					return nil
-				}
-				return x.s.cfg.Catalog.SetOwner(x.repo, x.format.ID(), x.ownerKey(t), catalog.ConnectionPlace(c.Name))
+		case owned || pinned && src.place != owner:
+			continue
+		default:
+			asked++
+			f, err = x.fromConnection(src.conn, t, held, miss)
+			if err == nil && !pinned {
+				err = x.s.cfg.Catalog.SetOwner(x.scope(), x.format.ID(), x.ownerKey(t), src.place)
 			}
+		}
+		if err == nil {
+			x.retain(src, f)
+			return nil
 		}
 		if !errors.Is(err, errAbsent) {
 			return err
 		}
-		offline = offline && x.isOffline(c)
-		if pinned || i == len(conns)-1 {
+		if src.conn == nil {
 			continue
 		}
-		// Where names have one owner, whoever has the name is it: a version or
-		// file that it lacks must not come from the next place, nor make that
-		// one the owner.
-		has := mergeRule(x.format) == formats.FirstOwner && (errors.Is(err, errUnlisted) || f != nil && f.version != nil)
-		if !has {
-			if has, err = x.anchored(c, t); err != nil {
-				return err
-			}
+		offline = offline && x.isOffline(src.conn)
+		if pinned || asked == len(conns) {
+			continue
 		}
-		if has {
-			x.conn = c.Name
-			break
+		if owned, err = x.ownsWithout(src.conn, t, f, err); err != nil {
+			return err
+		}
+		if owned {
+			x.conn = src.conn.Name
 		}
 	}
 	if x.absentFor != nil {
 		return x.absentFor
+	}
+	if len(conns) == 0 {
+		return formats.Refuse(formats.NotFound, "%s is not in repository %q", printable(what(t)), x.repo)
 	}
 	if pinned {
 		if err := x.orphaned(t, owner, conns); err != nil {
@@ -118,6 +114,90 @@ func (x *exchange) withAsset(t formats.Target, held, miss func(*found) error) er
 		}
 	}
 	return x.absence(t, offline)
+}
+
+// fromConnection answers from a connection, held or not.
+func (x *exchange) fromConnection(c *catalog.Connection, t formats.Target, held, miss func(*found) error) (*found, error) {
+	f, err := x.find(c, t)
+	if err != nil {
+		return nil, err
+	}
+	x.conn = c.Name
+	if f.version != nil && f.key.Version != t.Version {
+		if ref := x.decide(t.Name, f.key.Version, f.key.File); ref != nil {
+			return f, ref
+		}
+	}
+	switch {
+	case f.held():
+		return f, held(f)
+	case x.isOffline(c):
+		return f, errAbsent
+	}
+	return f, x.missOnce(t, f, miss)
+}
+
+// ownsWithout reports whether a connection that lacks a file owns its name all
+// the same. Where names have one owner, whoever has the name is it: a version or
+// file that it lacks must not come from the next connection, nor make that one
+// the owner.
+func (x *exchange) ownsWithout(c *catalog.Connection, t formats.Target, f *found, absent error) (bool, error) {
+	if mergeRule(x.format) == formats.FirstOwner && (errors.Is(absent, errUnlisted) || f != nil && f.version != nil) {
+		return true, nil
+	}
+	return x.anchored(c, t)
+}
+
+// findHere reads what a repository itself holds of an asset. errAbsent means
+// that the search goes on; a version whose status keeps it out of sight, and a
+// file that a version published here does not have, end it.
+func (x *exchange) findHere(src supplier, t formats.Target) (*found, error) {
+	cat := x.s.cfg.Catalog
+	f := &found{key: catalog.AssetKey{Place: src.place, Format: x.format.ID(), Name: t.Name.Canon, Version: t.Version, File: t.File}}
+	if t.Version == "" {
+		v, row, err := cat.FindAsset(src.place, f.key.Format, f.key.Name, t.File)
+		if errors.Is(err, catalog.ErrNotFound) {
+			return nil, errAbsent
+		}
+		if err != nil {
+			return nil, err
+		}
+		f.key.Version, f.row = v, row
+	}
+	v, err := cat.Version(src.place, f.key.Format, f.key.Name, f.key.Version)
+	if errors.Is(err, catalog.ErrNotFound) || err == nil && v.Hosting == nil {
+		return nil, errAbsent
+	}
+	if err != nil {
+		return nil, err
+	}
+	h := v.Hosting
+	switch {
+	case h.Status.Blocks():
+		return nil, formats.Refuse(formats.NotFound, "%s %s is %s in repository %q", t.Name.Show(), v.V, strings.ToLower(h.Status.String()), src.repo)
+	case !h.Status.Downloadable():
+		return nil, errAbsent
+	}
+	if f.row == nil {
+		if f.row, err = cat.Asset(f.key); errors.Is(err, catalog.ErrNotFound) {
+			if h.Origin == formats.OriginInternal {
+				return nil, formats.Refuse(formats.NotFound, "%s %s in repository %q has no file %s", t.Name.Show(), v.V, src.repo, printable(t.File))
+			}
+			return nil, errAbsent
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	if f.row.Evicted {
+		return nil, errAbsent
+	}
+	f.version = v
+	if f.key.Version != t.Version {
+		if ref := x.decide(t.Name, f.key.Version, f.key.File); ref != nil {
+			return nil, ref
+		}
+	}
+	return f, nil
 }
 
 // anchored reports whether c has the version of t without having t itself: then
@@ -344,7 +424,10 @@ func (x *exchange) lost(t formats.Target, f *found, cause error) error {
 	if err := x.s.cfg.Store.Drop(sum); err != nil && !errors.Is(err, store.ErrNotFound) {
 		return fmt.Errorf("drop lost blob: %w", err)
 	}
-	if f.row.Derived || x.isOffline(f.conn) {
+	if f.conn == nil && f.row.Pinned {
+		return &formats.Refusal{Kind: formats.Unavailable, Err: cause, Message: fmt.Sprintf("the bytes of %s %s were published here and can no longer be read; publish or restore them again", f.key.Name, f.key.File)}
+	}
+	if f.conn == nil || f.row.Derived || x.isOffline(f.conn) {
 		return errAbsent
 	}
 	if f.asset == nil && t.Prime {

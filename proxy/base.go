@@ -228,3 +228,8 @@ func (x *exchange) challenge() {
 	}
 	x.refuse(formats.Refuse(formats.Unauthorized, "%s", msg))
 }
+
+// needsAuth reports whether the repository asked is not open to everybody.
+func (x *exchange) needsAuth() bool {
+	return !x.site.Rules.MayRead(policy.Principal{Name: "anonymous", Anonymous: true})
+}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,10 +36,12 @@ const minGzip = 512
 
 // layer is one place's contribution to an answer.
 type layer struct {
-	conn    *catalog.Connection
-	row     *catalog.HeadRow // nil: only held files are known
-	stale   bool             // the upstream did not confirm it in time
-	filled  bool             // the upstream was waited for
+	place   catalog.Place
+	name    string              // of the connection or the repository
+	conn    *catalog.Connection // nil: what a repository itself holds
+	row     *catalog.HeadRow    // nil: only held files are known
+	stale   bool                // the upstream did not confirm it in time
+	filled  bool                // the upstream was waited for
 	offline bool
 }
 
@@ -144,10 +147,13 @@ func (x *exchange) freshness(layers []layer) (checked, until time.Time) {
 			continue
 		}
 		at := l.row.Checked
+		if l.conn == nil && len(layers) > 1 {
+			continue // what is held here is never out of date
+		}
 		if checked.IsZero() || at.Before(checked) {
 			checked = at
 		}
-		if l.offline {
+		if l.offline || l.conn == nil {
 			continue
 		}
 		if u := at.Add(l.conn.MetadataTTL); until.IsZero() || u.Before(until) {
@@ -162,7 +168,7 @@ func (x *exchange) variantKey(t formats.Target, layers []layer, gen uint64) stri
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s\x00%s\x00%s\x00%s\x00%s\x00%s\x00%d\x00%d", x.format.ID(), t.Name.Canon, t.Doc, t.Version, t.Variant, x.rq.Base, gen, x.epoch)
 	for _, l := range layers {
-		fmt.Fprintf(&b, "\x00%s %v %v", l.conn.Name, l.offline, l.removed())
+		fmt.Fprintf(&b, "\x00%s %v %v", l.place, l.offline, l.removed())
 	}
 	return b.String()
 }
@@ -205,20 +211,12 @@ func mergeRule(f formats.Format) formats.MergeRule {
 	return formats.FirstOwner
 }
 
-// layers makes sure that what is known of a name is fresh enough, and returns
-// the places that supply it. With FirstOwner that is one place: the pinned one,
-// else the first that has the name. An upstream that fails before the owner is
-// known is an error, never a reason to try the next: else whoever can disturb
-// the first registry decides what the name means.
-func (x *exchange) layers(t formats.Target) ([]layer, error) {
-	conns := x.connections()
-	if len(conns) == 0 {
-		return nil, x.noConnection()
-	}
-	if mergeRule(x.format) == formats.Union {
-		return x.unionLayers(t, conns)
-	}
-	pinned, isPinned, err := x.s.cfg.Catalog.Owner(x.repo, x.format.ID(), t.Name.Canon)
+// ownerLayer finds the one connection that supplies a name: the pinned one, else
+// the first that has the name. An upstream that fails before the owner is known
+// is an error, never a reason to try the next: else whoever can disturb the
+// first registry decides what the name means.
+func (x *exchange) ownerLayer(t formats.Target, conns []*catalog.Connection) ([]layer, error) {
+	pinned, isPinned, err := x.s.cfg.Catalog.Owner(x.scope(), x.format.ID(), t.Name.Canon)
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +229,7 @@ func (x *exchange) layers(t formats.Target) ([]layer, error) {
 		switch {
 		case err == nil:
 			if !isPinned {
-				if err := x.s.cfg.Catalog.SetOwner(x.repo, x.format.ID(), t.Name.Canon, catalog.ConnectionPlace(c.Name)); err != nil {
+				if err := x.s.cfg.Catalog.SetOwner(x.scope(), x.format.ID(), t.Name.Canon, catalog.ConnectionPlace(c.Name)); err != nil {
 					return nil, err
 				}
 			}
@@ -303,7 +301,7 @@ func (x *exchange) unionLayers(t formats.Target, conns []*catalog.Connection) ([
 }
 
 func (x *exchange) connections() []*catalog.Connection {
-	return x.site.Graph.Connections(x.repo, x.format.ID())
+	return x.graph.Connections(x.repo, x.format.ID())
 }
 
 func (x *exchange) isOffline(c *catalog.Connection) bool { return x.site.Offline || c.Offline }
@@ -314,21 +312,26 @@ func (x *exchange) noConnection() error {
 
 // absence words why nothing is there.
 func (x *exchange) absence(t formats.Target, offline bool) error {
-	what := t.Name.Show()
-	if what == "" {
-		what = t.Doc
-	}
-	if t.Version != "" {
-		what += " " + t.Version
-	}
-	if t.File != "" {
-		what += " (" + t.File + ")"
-	}
 	if offline {
 		x.s.metrics.notHeld.Inc()
-		return formats.Refuse(formats.NotHeld, "%s is not held here and this node is offline", printable(what))
+		return formats.Refuse(formats.NotHeld, "%s is not held here and this node is offline", printable(what(t)))
 	}
-	return formats.Refuse(formats.NotFound, "%s was not found upstream", printable(what))
+	return formats.Refuse(formats.NotFound, "%s was not found upstream", printable(what(t)))
+}
+
+// what names a target for people.
+func what(t formats.Target) string {
+	s := t.Name.Show()
+	if s == "" {
+		s = t.Doc
+	}
+	if t.Version != "" {
+		s += " " + t.Version
+	}
+	if t.File != "" {
+		s += " (" + t.File + ")"
+	}
+	return s
 }
 
 func (x *exchange) listingKey(c *catalog.Connection, t formats.Target) catalog.ListingKey {
@@ -360,7 +363,7 @@ func (x *exchange) ensure(ctx context.Context, c *catalog.Connection, t formats.
 		if err != nil {
 			return nil, err
 		}
-		return &layer{conn: c, row: row, stale: state.stale, filled: state.filled}, nil
+		return &layer{place: k.Place, name: c.Name, conn: c, row: row, stale: state.stale, filled: state.filled}, nil
 	}
 	row, err := x.s.cfg.Catalog.Head(k)
 	if errors.Is(err, catalog.ErrNotFound) {
@@ -371,73 +374,46 @@ func (x *exchange) ensure(ctx context.Context, c *catalog.Connection, t formats.
 		if !known {
 			return nil, errAbsent
 		}
-		return &layer{conn: c, offline: true}, nil
+		return &layer{place: k.Place, name: c.Name, conn: c, offline: true}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &layer{conn: c, row: row, offline: true}, nil
+	return &layer{place: k.Place, name: c.Name, conn: c, row: row, offline: true}, nil
+}
+
+// merge is a view while it is put together.
+type merge struct {
+	x        *exchange
+	t        formats.Target
+	v        *formats.View
+	taken    map[string]bool
+	retained []*formats.Version // of repositories, shown unless a connection describes them better
+	filter   bool
+	closure  formats.Closure
+	vanished bool // every layer was withdrawn upstream
 }
 
 // view merges the layers and applies policy and the offline filter.
 func (x *exchange) view(t formats.Target, layers []layer) (*formats.View, error) {
-	v := &formats.View{Name: t.Name, Base: x.rq.Base, Offline: true}
-	taken := map[string]bool{}
-	filter := x.site.Rules.HasBlocks(x.format.ID())
-	closure, _ := x.format.(formats.Closure)
-	vanished := true
+	m := &merge{x: x, t: t, taken: map[string]bool{}, filter: x.site.Rules.HasBlocks(x.format.ID()), vanished: true,
+		v: &formats.View{Name: t.Name, Base: x.rq.Base, Offline: true, LocalTags: x.site.LocalTags, Auth: x.needsAuth()}}
+	m.closure, _ = x.format.(formats.Closure)
 	for _, l := range layers {
-		got, err := x.s.cfg.Catalog.Listing(x.listingKey(l.conn, t))
-		if errors.Is(err, catalog.ErrNotFound) {
-			got = &catalog.Listing{}
-		} else if err != nil {
+		if err := m.layer(l); err != nil {
 			return nil, err
 		}
-		head := &formats.Head{}
-		removed := false
-		if got.Row != nil {
-			head = &got.Row.Head
-			removed = got.Row.Standing == catalog.Removed
+	}
+	for _, ver := range m.retained {
+		if !m.taken[ver.V] {
+			m.taken[ver.V] = true
+			m.add(ver, m.x.site.Offline)
 		}
-		vanished = vanished && removed
-		v.Layers = append(v.Layers, formats.Layer{Place: l.conn.Name, Head: head})
-		v.Offline = v.Offline && l.offline
-		if head.Display != "" && v.Name.Display == "" && head.Display != v.Name.Canon {
-			v.Name.Display = head.Display
-		}
-		for _, ver := range got.Versions {
-			if taken[ver.V] {
-				continue
-			}
-			// Online, only what upstream lists is listed. Offline, and when the
-			// whole name vanished upstream, what is held is.
-			if !l.offline && !removed && ver.State != formats.Live {
-				continue
-			}
-			taken[ver.V] = true
-			if l.offline || removed {
-				if closure != nil {
-					kept, ok := closure.Available(ver)
-					if !ok {
-						v.Missing++
-						continue
-					}
-					ver = kept
-				} else if len(ver.Held) == 0 {
-					v.Missing++
-					continue
-				}
-			}
-			if filter {
-				d := x.site.Rules.Decide(x.principal, policy.ReadFromRepository, policy.Resource{
-					Domain: x.s.cfg.Domain, Repository: x.repo, Format: x.format.ID(), Name: t.Name.Canon, Version: ver.V})
-				if d.Verdict != policy.Allow {
-					v.Hidden = append(v.Hidden, formats.Hidden{Version: ver, Reason: d.Reason})
-					continue
-				}
-			}
-			v.Versions = append(v.Versions, ver)
-		}
+	}
+	v, vanished := m.v, m.vanished
+	// What a repository merely retains says nothing about the package.
+	if spoken := slices.DeleteFunc(slices.Clone(v.Layers), func(l formats.Layer) bool { return l.Local && emptyHead(l.Head) }); len(spoken) > 0 {
+		v.Layers = spoken
 	}
 	if len(v.Versions) > 0 {
 		return v, nil
@@ -457,6 +433,92 @@ func (x *exchange) view(t formats.Target, layers []layer) (*formats.View, error)
 		return nil, formats.Refuse(formats.NotFound, "%s was withdrawn upstream and none of its versions is held here", t.Name.Show())
 	}
 	return v, nil
+}
+
+func emptyHead(h *formats.Head) bool {
+	return len(h.Raw) == 0 && len(h.Aux) == 0 && len(h.Tags) == 0
+}
+
+// layer adds what one place knows.
+func (m *merge) layer(l layer) error {
+	got, err := m.x.s.cfg.Catalog.Listing(catalog.ListingKey{Place: l.place, Format: m.x.format.ID(), Name: m.t.Name.Canon, Doc: m.t.Doc})
+	if errors.Is(err, catalog.ErrNotFound) {
+		got = &catalog.Listing{}
+	} else if err != nil {
+		return err
+	}
+	head, removed := &formats.Head{}, false
+	if got.Row != nil {
+		head = &got.Row.Head
+		removed = got.Row.Standing == catalog.Removed
+	}
+	m.vanished = m.vanished && removed
+	m.v.Layers = append(m.v.Layers, formats.Layer{Place: l.name, Head: head, Local: l.conn == nil})
+	if l.conn != nil {
+		m.v.Offline = m.v.Offline && l.offline
+	} else {
+		m.v.Offline = m.v.Offline && m.x.site.Offline
+	}
+	if head.Display != "" && m.v.Name.Display == "" && head.Display != m.v.Name.Canon {
+		m.v.Name.Display = head.Display
+	}
+	for _, ver := range got.Versions {
+		switch {
+		case m.taken[ver.V]:
+		case l.conn == nil:
+			m.held(ver)
+		case !l.offline && !removed && ver.State != formats.Live:
+			// Online, only what upstream lists is listed. Offline, and when the
+			// whole name vanished upstream, what is held is.
+		default:
+			m.taken[ver.V] = true
+			m.add(ver, l.offline || removed)
+		}
+	}
+	return nil
+}
+
+// held adds a version that a repository itself holds, as its status allows.
+func (m *merge) held(ver *formats.Version) {
+	h := ver.Hosting
+	switch {
+	case h == nil || h.Status == formats.Unfinished:
+	case !h.Status.Listed():
+		m.taken[ver.V] = true
+	case h.Origin == formats.OriginInternal:
+		m.taken[ver.V] = true
+		m.add(ver, m.x.site.Offline)
+	default:
+		m.retained = append(m.retained, ver)
+	}
+}
+
+// add shows a version, unless policy hides it or, with onlyHeld, files that it
+// needs are missing.
+func (m *merge) add(ver *formats.Version, onlyHeld bool) {
+	x, v := m.x, m.v
+	if onlyHeld {
+		if m.closure != nil {
+			kept, ok := m.closure.Available(ver)
+			if !ok {
+				v.Missing++
+				return
+			}
+			ver = kept
+		} else if len(ver.Held) == 0 {
+			v.Missing++
+			return
+		}
+	}
+	if m.filter {
+		d := x.site.Rules.Decide(x.principal, policy.ReadFromRepository, policy.Resource{
+			Domain: x.domain, Repository: x.repo, Format: x.format.ID(), Name: m.t.Name.Canon, Version: ver.V})
+		if d.Verdict != policy.Allow {
+			v.Hidden = append(v.Hidden, formats.Hidden{Version: ver, Reason: d.Reason})
+			return
+		}
+	}
+	v.Versions = append(v.Versions, ver)
 }
 
 func (x *exchange) labelsFor(t formats.Target) labels {

@@ -17,7 +17,7 @@ type metrics struct {
 	sent     *prometheus.CounterVec   // format, tier
 
 	inflight                                                             prometheus.Gauge
-	panics, coalesced, stale, blocked, notHeld, torn, lost, verifyFailed prometheus.Counter
+	panics, coalesced, stale, blocked, notHeld, torn, lost, unretained, verifyFailed prometheus.Counter
 	withdrawn, mutations                                                 prometheus.Counter
 
 	mu     sync.RWMutex
@@ -49,6 +49,7 @@ func newMetrics(reg *prometheus.Registry, s *Server) *metrics {
 	m.blocked = count("larder_blocked_total", "Requests refused by policy.")
 	m.notHeld = count("larder_not_held_total", "Offline requests for something that is not held.")
 	m.torn = count("larder_torn_total", "Bodies cut off because their source failed.")
+	m.unretained = count("larder_unretained_total", "Versions that were served but not retained, because too many waited.")
 	m.lost = count("larder_lost_blobs_total", "Held files whose bytes could not be read.")
 	m.verifyFailed = count("larder_verify_failures_total", "Upstream bodies that failed verification.")
 	m.withdrawn = count("larder_withdrawn_total", "Listings that answered 404 after a 200.")

@@ -53,9 +53,10 @@ func (x *exchange) welcome() {
 	}
 	var b strings.Builder
 	b.WriteString("larder: a read-through package cache\n\n")
-	for _, repo := range x.site.Graph.Repositories() {
+	graph := x.site.graphs[x.s.cfg.Domain]
+	for _, repo := range graph.Repositories() {
 		for _, f := range x.s.cfg.Formats {
-			if len(x.site.Graph.Connections(repo, f.ID())) > 0 {
+			if len(graph.Connections(repo, f.ID())) > 0 {
 				b.WriteString(origin + "/" + f.ID() + "/" + repo + "/\n")
 			}
 		}
@@ -174,16 +175,24 @@ type WhyFile struct {
 func (x *exchange) why() {
 	q := x.r.URL.Query()
 	purl := q.Get("purl")
+	x.domain = x.s.cfg.Domain
+	if d := q.Get("domain"); d != "" {
+		x.domain = d
+	}
+	if x.graph = x.site.graphs[x.domain]; x.graph == nil {
+		x.refuse(formats.Refuse(formats.NotFound, "no domain %q here", printable(x.domain)))
+		return
+	}
 	repo := q.Get("repo")
 	if repo == "" {
 		repo = "main"
-		if all := x.site.Graph.Repositories(); len(all) > 0 {
-			if _, ok := x.site.Graph.Repository("main"); !ok {
+		if all := x.graph.Repositories(); len(all) > 0 {
+			if _, ok := x.graph.Repository("main"); !ok {
 				repo = all[0]
 			}
 		}
 	}
-	if _, ok := x.site.Graph.Repository(repo); !ok {
+	if _, ok := x.graph.Repository(repo); !ok {
 		x.refuse(formats.Refuse(formats.NotFound, "no repository %q in this domain", printable(repo)))
 		return
 	}
@@ -206,14 +215,14 @@ func (x *exchange) why() {
 
 func (x *exchange) explain(f formats.Format, repo string, n formats.Name, version string) (*Why, error) {
 	d := x.site.Rules.Decide(x.principal, policy.ReadFromRepository, policy.Resource{
-		Domain: x.s.cfg.Domain, Repository: repo, Format: f.ID(), Name: n.Canon, Version: version})
+		Domain: x.domain, Repository: repo, Format: f.ID(), Name: n.Canon, Version: version})
 	out := &Why{PURL: f.PURL(n, version), Repository: repo, Format: f.ID(), Name: n.Canon, Version: version,
 		Decision: d.Verdict.String(), Rule: d.Rule, Reason: d.Reason, Offline: x.site.Offline, Places: []WhyPlace{}}
 	ownerKey := n.Canon
 	if mergeRule(f) == formats.Union {
 		ownerKey += "\x01" + version
 	}
-	if p, ok, err := x.s.cfg.Catalog.Owner(repo, f.ID(), ownerKey); err != nil {
+	if p, ok, err := x.s.cfg.Catalog.Owner(x.scope(), f.ID(), ownerKey); err != nil {
 		return nil, err
 	} else if ok {
 		out.Owner = strings.TrimPrefix(string(p), "c:")

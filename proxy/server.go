@@ -43,11 +43,18 @@ type Limits struct {
 
 // Site is what a reload may change; it is replaced as a whole.
 type Site struct {
+	// Graph has the connections, and the repositories that the configuration
+	// declares in the default domain; those made through the API are in the
+	// catalog.
 	Graph          *catalog.Graph
 	Rules          *policy.Rules
 	Offline        bool
 	ExternalURLs   []string       // without trailing slash; first is the default
 	TrustedProxies []netip.Prefix // whose Forwarded headers are believed
+	LocalTags      bool           // a tag set here wins over the upstream's of the same name
+
+	state  *catalog.State
+	graphs map[string]*catalog.Graph // by domain
 }
 
 // Config wires a Server. All pointers are required unless noted.
@@ -77,23 +84,28 @@ type Server struct {
 	metrics *metrics
 	access  *accessLog
 
-	site  atomic.Pointer[Site]
-	epoch atomic.Uint64 // rises with every Reload; part of what a kept answer depends on
+	base     atomic.Pointer[Site] // as configured
+	reload   sync.Mutex           // one Reload at a time; taken before building
+	building sync.Mutex           // held while a site is made
+	site     atomic.Pointer[Site]
+	epoch    atomic.Uint64 // rises with every Reload; part of what a kept answer depends on
 
-	routes *hot.Cache[*route]    // raw request -> where its answer is
-	bodies *hot.Cache[[]byte]    // content identity -> bytes
-	render *group[*rendered]     // one rendering per variant
-	fresh  *refresher            // one revalidation per listing
-	absent *negatives            // names an upstream said it does not have
-	keys   sync.Pool             // *[]byte for express keys
-	reqSeq atomic.Uint64         // request ids
-	reqRun string                // random prefix of request ids
-	life   context.Context       // ends background work
-	stop   context.CancelFunc    //
-	keep   sync.Mutex            // held while a format's own document is written
-	behind sync.Map              // flight key -> func(): what follows a kept asset
-	work   sync.WaitGroup        // background work
-	health atomic.Pointer[drain] // non-nil while draining
+	routes     *hot.Cache[*route] // raw request -> where its answer is
+	bodies     *hot.Cache[[]byte] // content identity -> bytes
+	render     *group[*rendered]  // one rendering per variant
+	fresh      *refresher         // one revalidation per listing
+	absent     *negatives         // names an upstream said it does not have
+	keys       sync.Pool          // *[]byte for express keys
+	reqSeq     atomic.Uint64      // request ids
+	reqRun     string             // random prefix of request ids
+	life       context.Context    // ends background work
+	stop       context.CancelFunc //
+	keep       sync.Mutex         // held while a format's own document is written
+	behind     sync.Map           // flight key -> func(): what follows a kept asset
+	work       sync.WaitGroup     // background work
+	retentions chan retention
+	retaining  sync.WaitGroup        // queued retentions
+	health     atomic.Pointer[drain] // non-nil while draining
 }
 
 type drain struct{}
@@ -138,16 +150,63 @@ func New(cfg Config, site Site) (*Server, error) {
 	s.life, s.stop = context.WithCancel(context.Background())
 	s.fresh = newRefresher(s)
 	s.access = newAccessLog(cfg.Access)
+	s.retentions = make(chan retention, retainQueue)
+	for range retainWorkers {
+		s.work.Add(1)
+		go s.retainLoop()
+	}
 	s.metrics = newMetrics(cfg.Metrics, s)
-	s.Reload(site)
+	cfg.Catalog.Watch(func(state *catalog.State) {
+		if err := s.rebuild(state); err != nil {
+			// The command is durable; the former links stay in force.
+			s.log.Error("control state could not be put into force", "event", "rebuild_failed", "error", err)
+		}
+	})
+	if err := s.Reload(site); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
 // Reload replaces what may change while running. Answers kept under the former
 // site are never served under the new one.
-func (s *Server) Reload(site Site) {
+func (s *Server) Reload(site Site) error {
+	s.reload.Lock()
+	defer s.reload.Unlock()
+	s.base.Store(&site)
+	var rows []catalog.RepositoryRow
+	for _, name := range site.Graph.Repositories() {
+		r, _ := site.Graph.Repository(name)
+		rows = append(rows, catalog.RepositoryRow{Name: r.Name, Description: r.Description, Upstreams: r.Upstreams,
+			Connection: r.Connection, Offline: r.Offline, Anonymous: r.Anonymous})
+	}
+	if _, err := s.cfg.Catalog.Propose(s.cfg.Domain, "", &catalog.Declare{Owner: s.cfg.Owner, Repositories: rows}); err != nil {
+		return fmt.Errorf("declare repositories: %w", err)
+	}
+	return s.rebuild(s.cfg.Catalog.State())
+}
+
+// rebuild makes the site that follows from the configuration and the control
+// rows, and puts it into force.
+func (s *Server) rebuild(state *catalog.State) error {
+	s.building.Lock()
+	defer s.building.Unlock()
+	site := *s.base.Load()
+	if was := s.site.Load(); was != nil && was.state != nil && was.state.Seq > state.Seq {
+		state = was.state
+	}
+	site.state, site.graphs = state, map[string]*catalog.Graph{}
+	for _, name := range state.Domains() {
+		d, _ := state.Domain(name)
+		g, err := catalog.DomainGraph(d, site.Graph.AllConnections())
+		if err != nil {
+			return fmt.Errorf("link repositories of domain %s: %w", name, err)
+		}
+		site.graphs[name] = g
+	}
 	s.site.Store(&site)
 	s.epoch.Add(1)
+	return nil
 }
 
 // Site returns what is in force.
@@ -161,6 +220,7 @@ func (s *Server) Drain() { s.health.Store(&drain{}) }
 // have ended.
 func (s *Server) Close() {
 	s.stop()
+	close(s.retentions)
 	s.work.Wait()
 	s.access.close()
 	s.routes.Close()
@@ -179,7 +239,11 @@ type exchange struct {
 
 	principal policy.Principal
 	format    formats.Format
+	domain    string
 	repo      string
+	graph     *catalog.Graph // of the domain
+	srcName   string         // the name that srcs was made for
+	srcs      []supplier
 	rq        *formats.Request
 	target    formats.Target
 
@@ -272,7 +336,7 @@ func (x *exchange) dispatch() {
 		x.challenge()
 		return
 	}
-	if _, ok := x.site.Graph.Repository(ep.repo); !ok || ep.domain != "" && ep.domain != x.s.cfg.Domain+"-"+x.s.cfg.Owner {
+	if !x.enter(ep) {
 		x.refuse(formats.Refuse(formats.NotFound, "no repository %q in this domain", printable(ep.repo)))
 		return
 	}
@@ -295,6 +359,23 @@ func (x *exchange) dispatch() {
 		}
 		x.refuse(formats.AsRefusal(err))
 	}
+}
+
+// enter finds the domain and the repository of a path.
+func (x *exchange) enter(ep endpoint) bool {
+	x.domain = x.s.cfg.Domain
+	owner := ""
+	if ep.domain != "" {
+		// The owner is the last twelve digits; domain names hold hyphens.
+		x.domain, owner = ep.domain[:len(ep.domain)-13], ep.domain[len(ep.domain)-12:]
+	}
+	d, ok := x.site.state.Domain(x.domain)
+	if !ok || owner != "" && d.Owner != owner {
+		return false
+	}
+	x.graph = x.site.graphs[x.domain]
+	_, ok = x.graph.Repository(ep.repo)
+	return ok
 }
 
 // speak lets the format word the refusal of a path that no one may parse: its
@@ -335,7 +416,7 @@ func (x *exchange) answer(t formats.Target) error {
 // decide asks policy about a coordinate.
 func (x *exchange) decide(n formats.Name, version, file string) *formats.Refusal {
 	d := x.site.Rules.Decide(x.principal, policy.ReadFromRepository, policy.Resource{
-		Domain: x.s.cfg.Domain, Repository: x.repo, Format: x.format.ID(), Name: n.Canon, Version: version, File: file,
+		Domain: x.domain, Repository: x.repo, Format: x.format.ID(), Name: n.Canon, Version: version, File: file,
 	})
 	if d.Verdict == policy.Allow {
 		return nil

@@ -2,7 +2,9 @@ package catalog
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"time"
 
 	"larder/formats"
@@ -189,6 +191,15 @@ func (g *Graph) Repositories() []string { return g.order }
 
 // Connection returns one connection by name.
 func (g *Graph) Connection(name string) (*Connection, bool) { c, ok := g.conns[name]; return c, ok }
+
+// AllConnections returns every connection of the graph, by name.
+func (g *Graph) AllConnections() []Connection {
+	out := make([]Connection, 0, len(g.conns))
+	for _, name := range slices.Sorted(maps.Keys(g.conns)) {
+		out = append(out, *g.conns[name])
+	}
+	return out
+}
 
 // Connections returns the connections of one format that the repository
 // reaches, in search order. A connection reached through a repository that is

@@ -137,14 +137,16 @@ func (d *draft) mayChange(files bool) error {
 	return nil
 }
 
-// Retain keeps in a repository a version that it reached upstream.
+// Retain keeps in repositories a version that they reached upstream: the one
+// that was asked, and the one that has the connection (user guide, "package
+// retention from upstream repositories").
 type Retain struct {
-	Repository string              `cbor:"1,keyasint"`
-	Format     string              `cbor:"2,keyasint"`
-	Name       formats.Name        `cbor:"3,keyasint"`
-	Row        formats.Version     `cbor:"4,keyasint"`
-	Hosting    formats.Hosting     `cbor:"5,keyasint"` // Origin and entry point
-	Files      []formats.HeldAsset `cbor:"6,keyasint"`
+	Repositories []string            `cbor:"1,keyasint"`
+	Format       string              `cbor:"2,keyasint"`
+	Name         formats.Name        `cbor:"3,keyasint"`
+	Row          formats.Version     `cbor:"4,keyasint"`
+	Hosting      formats.Hosting     `cbor:"5,keyasint"` // Origin and entry point
+	Files        []formats.HeldAsset `cbor:"6,keyasint"`
 }
 
 func (*Retain) kind() string                     { return "retain" }
@@ -152,7 +154,16 @@ func (op *Retain) locks() (bool, string, string) { return false, op.Format, op.N
 
 func (op *Retain) apply(m *machine) error {
 	m.result.Changed = false
-	e, err := m.edit(op.Repository, op.Format, op.Name)
+	for _, repo := range op.Repositories {
+		if err := op.retain(m, repo); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (op *Retain) retain(m *machine, repo string) error {
+	e, err := m.edit(repo, op.Format, op.Name)
 	if f, ok := AsFault(err); ok && f.Kind == FaultNotFound {
 		return nil // deleted since
 	}

@@ -1,0 +1,125 @@
+package proxy
+
+import (
+	"errors"
+	"slices"
+
+	"larder/cache/catalog"
+	"larder/cache/store"
+	"larder/formats"
+)
+
+// retention is one version that repositories are to keep, because a client
+// fetched it through them.
+type retention struct {
+	domain string
+	repos  []string // the one asked and, for a connection, the one that has it
+	from   supplier
+	key    catalog.AssetKey // at the source
+	format formats.Format
+	name   formats.Name
+}
+
+// Retention runs behind the clients' backs: what a repository keeps shows in the
+// API a moment later, as in CodeArtifact. A full queue loses a retention; the
+// next request for the file brings it back.
+const (
+	retainWorkers = 4
+	retainQueue   = 8192
+)
+
+// retain queues the retention of what was just served from src.
+func (x *exchange) retain(src supplier, f *found) {
+	if f == nil || src.conn == nil && src.repo == x.repo {
+		return
+	}
+	if x.r.Method != "GET" {
+		return
+	}
+	r := retention{domain: x.domain, repos: []string{x.repo}, from: src, key: f.key, format: x.format, name: x.target.Name}
+	if src.conn != nil && src.repo != x.repo {
+		r.repos = append(r.repos, src.repo)
+	}
+	// Most requests find it kept already; one look here spares the queue.
+	if kept, err := x.s.keeps(r, x.repo); err != nil || kept {
+		return
+	}
+	x.s.retaining.Add(1)
+	select {
+	case x.s.retentions <- r:
+	default:
+		x.s.retaining.Done()
+		x.s.metrics.unretained.Inc()
+	}
+}
+
+// keeps reports whether a repository holds the file already.
+func (s *Server) keeps(r retention, repo string) (bool, error) {
+	k := r.key
+	k.Place = catalog.RepositoryPlace(r.domain, repo)
+	row, err := s.cfg.Catalog.Asset(k)
+	if errors.Is(err, catalog.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && !row.Evicted, err
+}
+
+func (s *Server) retainLoop() {
+	defer s.work.Done()
+	for r := range s.retentions {
+		if _, err := s.retainNow(r); err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrClosed) {
+			s.log.Warn("a version could not be retained", "event", "retain_failed", "format", r.format.ID(), "name", r.key.Name, "version", r.key.Version, "error", err)
+		}
+		s.retaining.Done()
+	}
+}
+
+// Settle waits until everything that was served up to now is retained.
+func (s *Server) Settle() { s.retaining.Wait() }
+
+// retainNow keeps a version with the file that was served and what was derived
+// from it; a version published in an upstream repository comes whole.
+func (s *Server) retainNow(r retention) (*catalog.Result, error) {
+	cat := s.cfg.Catalog
+	v, err := cat.Version(r.from.place, r.format.ID(), r.key.Name, r.key.Version)
+	if errors.Is(err, catalog.ErrNotFound) {
+		// Formats without listings know their versions by their files alone.
+		v, err = &formats.Version{V: r.key.Version}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	op := &catalog.Retain{Repositories: r.repos, Format: r.format.ID(), Name: r.name, Row: *v}
+	if v.Hosting != nil {
+		op.Hosting = *v.Hosting
+		op.Hosting.Publisher = ""
+	} else {
+		op.Hosting = formats.Hosting{Origin: formats.OriginExternal, EntryConnection: r.from.conn.Name}
+	}
+	op.Row.Hosting = nil
+	whole := op.Hosting.Origin == formats.OriginInternal
+	held, err := cat.Held(r.from.place, r.format.ID(), r.key.Name, r.key.Version)
+	if errors.Is(err, catalog.ErrNotFound) {
+		held, err = &formats.Version{}, nil
+		row, rowErr := cat.Asset(r.key)
+		if rowErr != nil {
+			return nil, rowErr
+		}
+		held.Held = map[string]formats.HeldAsset{r.key.File: row.HeldAsset}
+	}
+	if err != nil {
+		return nil, err
+	}
+	for file, h := range held.Held {
+		if whole || file == r.key.File || h.Derived {
+			op.Files = append(op.Files, h)
+		}
+	}
+	slices.SortFunc(op.Files, func(a, b formats.HeldAsset) int {
+		if a.File < b.File {
+			return -1
+		}
+		return 1
+	})
+	return cat.Propose(r.domain, "", op)
+}
