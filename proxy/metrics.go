@@ -16,9 +16,9 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec // format, tier
 	sent     *prometheus.CounterVec   // format, tier
 
-	inflight                                                             prometheus.Gauge
+	inflight                                                                         prometheus.Gauge
 	panics, coalesced, stale, blocked, notHeld, torn, lost, unretained, verifyFailed prometheus.Counter
-	withdrawn, mutations                                                 prometheus.Counter
+	withdrawn, mutations                                                             prometheus.Counter
 
 	mu     sync.RWMutex
 	routes map[labels]*routeCounters

@@ -185,6 +185,9 @@ func (f *refresher) failed(conn, id string, retryAfter time.Duration) {
 func (f *refresher) run(k refresh, row *catalog.HeadRow, id string) error {
 	ctx, cancel := context.WithTimeout(f.s.life, f.s.cfg.Limits.RefreshTimeout)
 	defer cancel()
+	if now, err := f.s.cfg.Catalog.Head(k.key); err == nil && !k.force && f.s.now().Before(now.Checked.Add(k.conn.MetadataTTL)) {
+		return nil // another call ended between the caller's look and this one
+	}
 	err := f.ask(ctx, k, row, id)
 	switch {
 	case err == nil:
