@@ -45,6 +45,7 @@ func rooms() map[string][]string {
 		"formats/*":             {"formats"},
 		"formats/*/*test":       {"formats"},
 		"policy":                {"formats"},
+		"policy/origin":         {"formats"},
 		"cmd/larder-bench":      {"*"},
 		"proxy/upstreamtest":    {"proxy/upstream"},
 		"cache/store/storetest": {"cache/store"},
