@@ -45,15 +45,12 @@ func (t *Tree) associate(c Coordinate) (n *node, strong bool) {
 
 // best finds the most specific prefix of s, strong or weak.
 func (t *table) best(namespace, s, foldedNamespace, folded string) (n *node, strong bool) {
-	if len(t.strong) == 0 {
-		return nil, false
-	}
 	n = t.longest(namespace, s, len(s))
 	floor := 0
 	if n != nil {
 		floor = n.folded
 	}
-	for i := wordEnd(folded, len(folded)); i > floor; i = wordEnd(folded, i-1) {
+	for i := wordEnd(folded, min(len(folded), t.maxWeak)); i > floor; i = wordEnd(folded, i-1) {
 		if w := t.weak[key{foldedNamespace, folded[:i]}]; w != nil {
 			return w, false
 		}

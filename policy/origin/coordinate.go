@@ -136,6 +136,9 @@ func hasWordPrefix(s, prefix string) bool {
 // endsWord reports whether s ends in a word.
 func endsWord(s string) bool {
 	for s != "" {
+		if c := s[len(s)-1]; c < utf8.RuneSelf {
+			return isWordByte(c)
+		}
 		r, size := utf8.DecodeLastRuneInString(s)
 		if !unicode.IsMark(r) {
 			return unicode.IsLetter(r) || unicode.IsNumber(r)
@@ -147,18 +150,27 @@ func endsWord(s string) bool {
 
 // startsInWord reports whether s goes on with a word that stands before it.
 func startsInWord(s string) bool {
-	r, size := utf8.DecodeRuneInString(s)
-	return size > 0 && (unicode.IsLetter(r) || unicode.IsNumber(r) || unicode.IsMark(r))
+	if s == "" {
+		return false
+	}
+	if s[0] < utf8.RuneSelf {
+		return isWordByte(s[0])
+	}
+	r, _ := utf8.DecodeRuneInString(s)
+	return unicode.IsLetter(r) || unicode.IsNumber(r) || unicode.IsMark(r)
+}
+
+func isWordByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z'
 }
 
 // wordEnd returns the greatest i <= limit at which a word of s ends, -1 for none.
+// limit may stand inside a character.
 func wordEnd(s string, limit int) int {
-	for i := limit; i > 0; {
-		r, size := utf8.DecodeLastRuneInString(s[:i])
-		if (unicode.IsLetter(r) || unicode.IsNumber(r) || unicode.IsMark(r)) && !startsInWord(s[i:]) && endsWord(s[:i]) {
+	for i := limit; i > 0; i-- {
+		if endsWord(s[:i]) && !startsInWord(s[i:]) {
 			return i
 		}
-		i -= size
 	}
 	return -1
 }

@@ -36,10 +36,15 @@ type formatIndex struct {
 
 type key struct{ namespace, name string }
 
-// table maps what patterns of one form name, as spelled and folded, to groups.
-type table struct{ strong, weak map[key]*node }
+// table maps what patterns of one form name, as spelled and folded, to groups. The
+// two numbers are the bytes of the longest name in each map, beyond which no prefix
+// need be looked up.
+type table struct {
+	strong, weak       map[key]*node
+	maxStrong, maxWeak int
+}
 
-func newTable() table { return table{map[key]*node{}, map[key]*node{}} }
+func newTable() table { return table{strong: map[key]*node{}, weak: map[key]*node{}} }
 
 // New builds the tree of a domain's groups. The root exists whether it has a row
 // or not. Two rows with one pattern are ErrConflict, illegal rows ErrValidation.
@@ -102,6 +107,7 @@ func (t *table) put(n *node) {
 	}
 	folded := key{Fold(named.namespace), Fold(named.name)}
 	n.folded = len(folded.name)
+	t.maxStrong, t.maxWeak = max(t.maxStrong, len(named.name)), max(t.maxWeak, n.folded)
 	t.strong[named] = n
 	if other := t.weak[folded]; other == nil || comparePatterns(n.text, other.text) > 0 {
 		t.weak[folded] = n
@@ -175,10 +181,7 @@ func (t *Tree) parentOf(p Pattern) *node {
 // longest finds the strong prefix with the most characters, at most limit bytes
 // of s. Namespace prefixes are kept as names without a namespace.
 func (t *table) longest(namespace, s string, limit int) *node {
-	if len(t.strong) == 0 {
-		return nil
-	}
-	for i := wordEnd(s, limit); i > 0; i = wordEnd(s, i-1) {
+	for i := wordEnd(s, min(limit, t.maxStrong)); i > 0; i = wordEnd(s, i-1) {
 		if n := t.strong[key{namespace, s[:i]}]; n != nil {
 			return n
 		}
