@@ -118,17 +118,23 @@ type Setting struct {
 	EffectiveMode Mode     // never INHERIT
 	InheritedFrom string   // the pattern that gives EffectiveMode; "" when Mode is not INHERIT
 	Repositories  []string // the group's own list, sorted; read only
-	from          *node    // the group that gives EffectiveMode, the group itself or an ancestor
 }
 
-// setting is called for parents before their children.
-func (n *node) setting(typ Type, i int) Setting {
-	m := n.group.Restrictions[typ]
-	if m != Inherit {
-		return Setting{Mode: m, EffectiveMode: m, Repositories: n.group.Allowed[typ], from: n}
+// settle works out the settings of n and of what is below it; those of the parent
+// are known.
+func (n *node) settle() {
+	for i, typ := range Types() {
+		m := n.group.Restrictions[typ]
+		if m != Inherit {
+			n.settings[i], n.givers[i] = Setting{Mode: m, EffectiveMode: m, Repositories: n.group.Allowed[typ]}, n
+			continue
+		}
+		giver := n.parent.givers[i]
+		n.settings[i], n.givers[i] = Setting{Mode: m, EffectiveMode: giver.settings[i].Mode, InheritedFrom: giver.text}, giver
 	}
-	above := n.parent.settings[i]
-	return Setting{Mode: Inherit, EffectiveMode: above.EffectiveMode, InheritedFrom: above.from.text, from: above.from}
+	for _, c := range n.children {
+		c.settle()
+	}
 }
 
 // Setting returns the setting of a group. The error is that of Group, or

@@ -165,10 +165,11 @@ func isWordByte(c byte) bool {
 }
 
 // wordEnd returns the greatest i <= limit at which a word of s ends, -1 for none.
-// limit may stand inside a character.
+// limit may stand inside a character. The order of the two questions keeps a long
+// run of marks linear.
 func wordEnd(s string, limit int) int {
 	for i := limit; i > 0; i-- {
-		if endsWord(s[:i]) && !startsInWord(s[i:]) {
+		if !startsInWord(s[i:]) && endsWord(s[:i]) {
 			return i
 		}
 	}

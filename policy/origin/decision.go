@@ -56,8 +56,8 @@ func Decide(t *Tree, own PackageRestrictions, c Coordinate, what Type, repo stri
 		v.Reason = fmt.Sprintf("%q is no way for a version to enter a repository", what)
 		return v
 	}
-	s := &n.settings[i]
-	v.Mode, v.From = s.EffectiveMode, s.from.text
+	giver := n.givers[i]
+	v.Mode, v.From = giver.settings[i].Mode, giver.text
 	setting, control := own.Upstream, "upstream"
 	if what == Publish {
 		setting, control = own.Publish, "publish"
@@ -67,13 +67,13 @@ func Decide(t *Tree, own PackageRestrictions, c Coordinate, what Type, repo stri
 		v.Reason = fmt.Sprintf("the name is a variation of what package group %s names, and such packages are blocked", n.text)
 	case setting != Allow && own != PackageRestrictions{}:
 		v.Reason = fmt.Sprintf("the package's origin control %s is BLOCK in repository %s", control, repo)
-	case s.EffectiveMode == Allow:
+	case v.Mode == Allow:
 		v.Allowed = true
 		v.Reason = fmt.Sprintf("package group %s allows %s", v.From, what)
-	case s.EffectiveMode == AllowSpecific && slices.Contains(s.from.group.Allowed[what], repo):
+	case v.Mode == AllowSpecific && slices.Contains(giver.group.Allowed[what], repo):
 		v.Allowed = true
 		v.Reason = fmt.Sprintf("package group %s allows %s for repository %s", v.From, what, repo)
-	case s.EffectiveMode == AllowSpecific:
+	case v.Mode == AllowSpecific:
 		v.Reason = fmt.Sprintf("package group %s allows %s only for listed repositories, and %s is not one", v.From, what, repo)
 	default:
 		v.Reason = fmt.Sprintf("package group %s blocks %s", v.From, what)

@@ -233,14 +233,23 @@ func FuzzPattern(f *testing.F) {
 		if got := p.Match(self); got != Strong {
 			t.Fatalf("%q matches what it names %v", p, got)
 		}
-		if p.form == FormNamePrefix || p.form == FormExact {
-			folded := Coordinate{p.format, p.namespace, p.name}
-			folded.Name = strings.ToUpper(p.name)
-			p.Match(folded)
+		tr, err := New([]Group{{Pattern: s}})
+		if p.form == FormRoot || err != nil {
+			return
 		}
-		c := Coordinate{p.format, p.namespace, name}
-		if p.form == FormExact && c.normal().Name == p.name && p.Match(c) != Strong {
-			t.Fatalf("%q: %+v is only %v", p, c, p.Match(c))
+		for _, c := range []Coordinate{self, {p.format, p.namespace, name}, {p.format, p.namespace, strings.ToUpper(p.name)}, {p.format, name, p.name},
+			{p.format, p.namespace, p.name + name}, {p.format, p.namespace + name, p.name}} {
+			got, want := tr.root, p.Match(c)
+			if want != NoMatch {
+				got = tr.groups[p.String()]
+			}
+			if n, strong := tr.associate(c); n != got || strong == (want == Weak) {
+				t.Fatalf("%q and %q: the tree says %s, strong %v; the pattern says %v", p, c, n.text, strong, want)
+			}
+			n := c.normal()
+			if spelled := p.covers(p.namespace, p.name, n.Namespace, n.Name); spelled != (want == Strong) {
+				t.Fatalf("%q names %q (%v), but the match is %v", p, c, spelled, want)
+			}
 		}
 	})
 }

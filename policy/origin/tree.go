@@ -25,6 +25,7 @@ type node struct {
 	parent   *node
 	children []*node
 	settings [3]Setting // in the order of Types
+	givers   [3]*node   // who gives the effective mode: n or an ancestor
 }
 
 // formatIndex finds the groups of one format. One table for each form, so that a
@@ -131,16 +132,7 @@ func (t *Tree) link() {
 			n.parent.children = append(n.parent.children, n)
 		}
 	}
-	var settle func(n *node)
-	settle = func(n *node) {
-		for i, typ := range Types() {
-			n.settings[i] = n.setting(typ, i)
-		}
-		for _, c := range n.children {
-			settle(c)
-		}
-	}
-	settle(t.root)
+	t.root.settle()
 }
 
 // parentOf returns the most specific other group that covers everything that p
