@@ -72,6 +72,8 @@ type Config struct {
 	Access   io.Writer            // access log lines; nil is off
 	Metrics  *prometheus.Registry // nil: a private one
 	Now      func() time.Time     // nil: time.Now
+	// Sign signs with the site's registry key; nil: the site has none.
+	Sign func(payload []byte) (formats.Signature, error)
 }
 
 // Server is the node's HTTP handler. It is safe for concurrent use; Close ends
@@ -389,7 +391,7 @@ func (x *exchange) speak() {
 
 // answer runs the target's kind.
 func (x *exchange) answer(t formats.Target) error {
-	if x.r.Method != http.MethodGet && x.r.Method != http.MethodHead && t.Kind != formats.KindPass && t.Kind != formats.KindLocal && t.Kind != formats.KindSearch {
+	if x.r.Method != http.MethodGet && x.r.Method != http.MethodHead && t.Kind != formats.KindPass && t.Kind != formats.KindLocal && t.Kind != formats.KindSearch && t.Kind != formats.KindPublish {
 		return formats.Refuse(formats.Method, "%s is not supported on this path", x.r.Method)
 	}
 	switch t.Kind {
@@ -409,6 +411,8 @@ func (x *exchange) answer(t formats.Target) error {
 		return x.pass(t)
 	case formats.KindSearch:
 		return x.search(t)
+	case formats.KindPublish:
+		return x.publish(t)
 	}
 	return fmt.Errorf("target kind %d is not answered", t.Kind)
 }

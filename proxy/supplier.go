@@ -5,6 +5,7 @@ import (
 
 	"larder/cache/catalog"
 	"larder/formats"
+	"larder/policy/origin"
 )
 
 // supplier is one place that a request may be answered from: what a repository
@@ -57,11 +58,25 @@ func (x *exchange) sources(n formats.Name) ([]supplier, error) {
 
 // mayIngest reports whether package groups let a repository ingest a name from
 // its external connection.
-func (x *exchange) mayIngest(repo string, n formats.Name) bool { return true }
+func (x *exchange) mayIngest(repo string, n formats.Name) bool {
+	return x.originAllows(origin.ExternalUpstream, repo, n)
+}
 
 // mayTake reports whether package groups let the repository asked take a name
 // from its upstream repositories.
-func (x *exchange) mayTake(n formats.Name) bool { return true }
+func (x *exchange) mayTake(n formats.Name) bool {
+	return x.originAllows(origin.InternalUpstream, x.repo, n)
+}
+
+// originAllows asks the package groups alone; the package's own controls are
+// rows of each repository.
+func (x *exchange) originAllows(what origin.Type, repo string, n formats.Name) bool {
+	d, ok := x.site.state.Domain(x.domain)
+	if !ok || n.Canon == "" {
+		return ok
+	}
+	return origin.Decide(d.Origins(), origin.PackageRestrictions{}, origin.Of(x.format.ID(), n), what, repo).Allowed
+}
 
 // connSources are the connections among the sources of a name.
 func connSources(srcs []supplier) []*catalog.Connection {

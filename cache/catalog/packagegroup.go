@@ -61,6 +61,9 @@ func (op *PutGroup) apply(m *machine) error {
 		maps.Copy(row.Restrictions, op.Restrictions)
 	}
 	row.Allowed = changeLists(row.Allowed, op.Allow, op.Disallow)
+	if _, err := originTree([]*Group{&row}); err != nil {
+		return fault(FaultValidation, "package-group", op.Pattern, "%v", err)
+	}
 	m.tell(Entry{Domain: d.Name, Cause: CauseControl, Note: "package group " + op.Pattern + " changed"})
 	return m.put(groupKey(d.Name, op.Pattern), row)
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"larder/formats"
+	"larder/policy/origin"
 )
 
 // Publish is the change that one write request of a package manager makes in
@@ -172,7 +173,12 @@ func (op *Retain) retain(m *machine, repo string) error {
 	}
 	if e.isNew {
 		e.row.Publish, e.row.Upstream = Block, Allow
-	} else if e.row.Upstream == Block {
+	}
+	way := origin.InternalUpstream
+	if op.Hosting.Origin == formats.OriginExternal && op.Hosting.EntryConnection == e.repo.Connection {
+		way = origin.ExternalUpstream
+	}
+	if !e.origin(way).Allowed {
 		return nil
 	}
 	d, err := e.version(op.Row.V)
@@ -270,10 +276,16 @@ func (op *PutOrigin) apply(m *machine) error {
 	return e.save()
 }
 
-// mayPublish asks the origin controls of the package.
+// mayPublish asks the origin controls of the package and of its group.
 func (e *edit) mayPublish() error {
-	if e.row.Publish == Block {
-		return fault(FaultDenied, "package", e.row.Name.Canon, "publishing %s to repository '%s' is blocked by its package origin controls", e.row.Name.Show(), e.repo.Name)
+	v := e.origin(origin.Publish)
+	if v.Allowed {
+		return nil
 	}
-	return nil
+	return fault(FaultDenied, "package", e.row.Name.Canon, "publishing %s to repository '%s' is blocked: %s", e.row.Name.Show(), e.repo.Name, v.Reason)
+}
+
+func (e *edit) origin(what origin.Type) origin.Verdict {
+	own := origin.PackageRestrictions{Publish: origin.Mode(e.row.Publish), Upstream: origin.Mode(e.row.Upstream)}
+	return origin.Decide(e.domain.Origins(), own, origin.Of(e.row.Format, e.row.Name), what, e.repo.Name)
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"larder/policy/origin"
 )
 
 // Policy is a resource policy as it was put.
@@ -66,6 +68,7 @@ type DomainState struct {
 	repos  map[string]*RepositoryRow
 	names  []string // of repositories, sorted
 	groups []*Group // sorted by pattern
+	tree   *origin.Tree
 }
 
 // Domain returns one domain by name.
@@ -87,6 +90,9 @@ func (d *DomainState) Repositories() []string { return d.names }
 // group stands among them only after it was edited.
 func (d *DomainState) Groups() []*Group { return d.groups }
 
+// Origins is the tree of package groups.
+func (d *DomainState) Origins() *origin.Tree { return d.tree }
+
 // Group returns one package group by its pattern.
 func (d *DomainState) Group(pattern string) (*Group, bool) {
 	i, ok := slices.BinarySearchFunc(d.groups, pattern, func(g *Group, p string) int { return strings.Compare(g.Pattern, p) })
@@ -94,6 +100,23 @@ func (d *DomainState) Group(pattern string) (*Group, bool) {
 		return nil, false
 	}
 	return d.groups[i], true
+}
+
+func originTree(groups []*Group) (*origin.Tree, error) {
+	var out []origin.Group
+	for _, g := range groups {
+		o := origin.Group{Pattern: g.Pattern, Restrictions: map[origin.Type]origin.Mode{}, Allowed: map[origin.Type][]string{}}
+		for t, m := range g.Restrictions {
+			o.Restrictions[origin.Type(t)] = origin.Mode(m)
+		}
+		for t, list := range g.Allowed {
+			if len(list) > 0 {
+				o.Allowed[origin.Type(t)] = list
+			}
+		}
+		out = append(out, o)
+	}
+	return origin.New(out)
 }
 
 // State returns the control rows as they are now.
@@ -156,6 +179,9 @@ func (c *Catalog) readState() (*State, error) {
 	for _, d := range s.domains {
 		slices.Sort(d.names)
 		slices.SortFunc(d.groups, func(a, b *Group) int { return strings.Compare(a.Pattern, b.Pattern) })
+		if d.tree, err = originTree(d.groups); err != nil {
+			return nil, fmt.Errorf("read package groups of domain %s: %w", d.Name, err)
+		}
 	}
 	return s, nil
 }

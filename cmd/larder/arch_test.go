@@ -26,14 +26,14 @@ const root = "../.."
 func rooms() map[string][]string {
 	return map[string][]string{
 		"cmd/larder":            {"*"},
-		"proxy":                 {"formats", "policy", "cache", "cache/hot", "cache/store", "cache/catalog", "proxy/upstream"},
+		"proxy":                 {"formats", "policy", "policy/origin", "cache", "cache/hot", "cache/store", "cache/catalog", "proxy/upstream"},
 		"proxy/upstream":        {},
 		"proxy/codeartifact":    {"formats", "policy", "cache/catalog"},
 		"proxy/console":         {"cache/catalog", "policy"},
 		"cache":                 {"cache/hot", "cache/store", "formats"},
 		"cache/hot":             {},
 		"cache/store":           {},
-		"cache/catalog":         {"formats", "cache/store"},
+		"cache/catalog":         {"formats", "cache/store", "policy/origin"},
 		"cache/bundle":          {"cache/catalog", "cache/store", "formats"},
 		"cluster":               {"cluster/ring", "cluster/peer"},
 		"cluster/ring":          {},
