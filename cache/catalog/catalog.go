@@ -42,7 +42,10 @@ type Catalog struct {
 
 	state   atomic.Pointer[State]
 	watcher atomic.Pointer[func(*State)]
-	changes chan struct{}
+	readers struct { // of the ledger
+		sync.Mutex
+		of []chan struct{}
+	}
 	stages  atomic.Uint64 // numbers of staged blobs
 	sizes   struct {
 		sync.Mutex
@@ -80,7 +83,7 @@ func New(cfg Config) (*Catalog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make row decoder: %w", err)
 	}
-	c := &Catalog{db: cfg.Store, domain: cfg.Domain, now: cfg.Now, enc: enc, dec: dec, seed: maphash.MakeSeed(), changes: make(chan struct{}, 1)}
+	c := &Catalog{db: cfg.Store, domain: cfg.Domain, now: cfg.Now, enc: enc, dec: dec, seed: maphash.MakeSeed()}
 	c.sizes.of = map[string]domainSize{}
 	cfg.Store.SetEvictor(c.evict)
 	cfg.Store.SetReferences(c.references)

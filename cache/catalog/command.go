@@ -178,14 +178,24 @@ func (c *Catalog) refreshState() error {
 // that made it returns. Only one watcher is kept.
 func (c *Catalog) Watch(fn func(*State)) { c.watcher.Store(&fn) }
 
-// Changes returns a channel that gets a value after commands were committed,
-// for readers of the ledger. Values are merged when nobody reads.
-func (c *Catalog) Changes() <-chan struct{} { return c.changes }
+// Changes returns a channel of its own that gets a value after commands were
+// committed, for a reader of the ledger. Values are merged while it is not read.
+func (c *Catalog) Changes() <-chan struct{} {
+	ch := make(chan struct{}, 1)
+	c.readers.Lock()
+	defer c.readers.Unlock()
+	c.readers.of = append(c.readers.of, ch)
+	return ch
+}
 
 func (c *Catalog) wake() {
-	select {
-	case c.changes <- struct{}{}:
-	default:
+	c.readers.Lock()
+	defer c.readers.Unlock()
+	for _, ch := range c.readers.of {
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
 	}
 }
 
