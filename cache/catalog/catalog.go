@@ -46,8 +46,8 @@ type Catalog struct {
 		sync.Mutex
 		of []chan struct{}
 	}
-	stages  atomic.Uint64 // numbers of staged blobs
-	sizes   struct {
+	stages atomic.Uint64 // numbers of staged blobs
+	sizes  struct {
 		sync.Mutex
 		of map[string]domainSize
 	}
