@@ -122,6 +122,12 @@ type VersionChange struct {
 	// Status is the status wanted afterwards; StatusNone is Published for a new
 	// version and no change for a known one.
 	Status Status
+	// Open refuses the change (Conflict) where the version is there with another
+	// status than Unfinished when the change is applied, unless all of Files are
+	// there already with the same bytes: nothing is added to a version that is
+	// complete (generic). It is judged with the change, so that two writers at
+	// once cannot get around it.
+	Open bool
 	// Delete takes the version away; its name may be used again.
 	Delete bool
 }
@@ -182,6 +188,17 @@ type DocumentMender interface {
 	// Mend returns the document as this site serves it. body is nil where no
 	// upstream has it. ok is false where t's document is served as it is.
 	Mend(t Target, body []byte, site SiteFacts) (out []byte, ok bool, err error)
+}
+
+// Reserver is a format some of whose upstream documents are about one name
+// (Target.Name of a KindDocument), and must not be asked of an upstream where
+// this site publishes that name itself: its versions are unknown outside, and
+// the name may be a secret.
+type Reserver interface {
+	// Reserved is the refusal for such a document, nil where an upstream may be
+	// asked all the same. The proxy calls it for names with a version whose origin
+	// is internal.
+	Reserved(t Target) *Refusal
 }
 
 // SiteFacts is what a DocumentMender may know of this site.

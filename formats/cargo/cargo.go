@@ -1,8 +1,10 @@
 // Package cargo speaks Cargo's sparse registry protocol (The Cargo Book,
-// "Registry Index" and "Registry Web API") for reading: config.json, the index
-// files with their lines kept byte for byte, crate downloads and search.
+// "Registry Index" and "Registry Web API"): config.json, the index files with
+// their lines kept byte for byte, crate downloads and search; publishing and
+// yanking.
 //
-// It refuses to publish, yank or manage owners, and to serve git indexes.
+// It refuses to manage owners, to serve git indexes, and to put into an index
+// what cargo would not package.
 package cargo
 
 import (

@@ -35,7 +35,7 @@ url = "https://registry.example/index/"
 // work with --registry larder.
 func (*Format) Setup(base string) string {
 	return `printf '\n[source.crates-io]\nreplace-with = "larder"\n[registries.larder]\nindex = "sparse+` +
-		strings.TrimSuffix(base, "/") + `/"\n' >> "${CARGO_HOME:-$HOME/.cargo}/config.toml"`
+		strings.TrimSuffix(base, "/") + `/"\ncredential-provider = "cargo:token"\n' >> "${CARGO_HOME:-$HOME/.cargo}/config.toml"`
 }
 
 // configFile is the part of cargo's configuration that names registries (The

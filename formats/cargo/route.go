@@ -13,6 +13,8 @@ import (
 const (
 	variantIndex    = "index"
 	variantVersions = "versions" // api/v1/crates/NAME/versions
+	variantYank     = "yank"     // a write
+	variantUnyank   = "unyank"   // a write
 )
 
 const (
@@ -32,7 +34,7 @@ func (f *Format) Route(rq *formats.Request) (formats.Target, error) {
 	if len(segments) >= 3 && segments[0] == "api" && segments[1] == "v1" && segments[2] == "crates" {
 		return routeAPI(rq, segments[3:])
 	}
-	if rq.Method != http.MethodGet && rq.Method != http.MethodHead {
+	if !reading(rq) {
 		return formats.Target{}, formats.Refuse(formats.Method, "the index answers GET and HEAD only")
 	}
 	if len(segments) == 1 && segments[0] == "config.json" {
@@ -52,35 +54,64 @@ func (f *Format) Route(rq *formats.Request) (formats.Target, error) {
 
 // indexConfig is config.json (The Cargo Book, "Index configuration").
 type indexConfig struct {
-	DL  string `json:"dl"`
-	API string `json:"api,omitempty"`
+	DL   string `json:"dl"`
+	API  string `json:"api,omitempty"`
+	Auth bool   `json:"auth-required,omitempty"`
 }
 
 // routeConfig answers with our own base; the upstream's places are the proxy's
-// business.
+// business. Where reading needs a credential, cargo learns it here: the first
+// config.json, asked for without one, is challenged, and from the second on
+// cargo sends its token with all requests ("auth-required").
 func routeConfig(rq *formats.Request) (formats.Target, error) {
-	body, err := json.Marshal(indexConfig{DL: rq.Base + "/api/v1/crates/{crate}/{version}/download", API: rq.Base})
+	body, err := json.Marshal(indexConfig{DL: rq.Base + "/api/v1/crates/{crate}/{version}/download", API: rq.Base, Auth: rq.Auth})
 	if err != nil {
 		return formats.Target{}, formats.Refuse(formats.Internal, "config.json could not be written").Because(err)
 	}
-	return formats.Target{Kind: formats.KindLocal, Reply: formats.JSONReply(http.StatusOK, string(body)+"\n")}, nil
+	return formats.Target{Kind: formats.KindLocal, Auth: rq.Auth, Reply: formats.JSONReply(http.StatusOK, string(body)+"\n")}, nil
+}
+
+func reading(rq *formats.Request) bool {
+	return rq.Method == http.MethodGet || rq.Method == http.MethodHead
+}
+
+// noOwners says why the calls of cargo owner are refused.
+const noOwners = "crates have no owners here: who may publish a crate is a matter of this site's policies"
+
+// routeWrite parses publish, yank and unyank (The Cargo Book, "Web API").
+func routeWrite(rq *formats.Request, rest []string) (formats.Target, error) {
+	switch {
+	case len(rest) == 1 && rest[0] == "new":
+		if rq.Method != http.MethodPut {
+			return formats.Target{}, formats.Refuse(formats.Method, "crates are published by PUT")
+		}
+		return formats.Target{Kind: formats.KindPublish, Deed: formats.DeedPublish, Fresh: formats.NoStore}, nil
+	case len(rest) == 2 && rest[1] == "owners":
+		return formats.Target{}, formats.Refuse(formats.NotSupported, noOwners)
+	case len(rest) == 3 && (rest[2] == variantYank && rq.Method == http.MethodDelete || rest[2] == variantUnyank && rq.Method == http.MethodPut):
+		if !validName(rest[0]) || !validVersion(rest[1]) {
+			return formats.Target{}, formats.Refuse(formats.NotFound, "%.80q %.80q is not a version of a crate", rest[0], rest[1])
+		}
+		return formats.Target{Kind: formats.KindPublish, Deed: formats.DeedMetadata, Name: nameOf(rest[0]), Version: rest[1],
+			Variant: rest[2], Fresh: formats.NoStore}, nil
+	}
+	return formats.Target{}, formats.Refuse(formats.Method, "nothing is written at this path; crates are published, yanked and unyanked")
 }
 
 // routeAPI parses what follows api/v1/crates.
 func routeAPI(rq *formats.Request, rest []string) (formats.Target, error) {
-	reading := rq.Method == http.MethodGet || rq.Method == http.MethodHead
 	if len(rest) == 1 && rest[0] == "" {
 		rest = nil // api/v1/crates/
 	}
 	switch {
-	case !reading && len(rest) == 1 && rest[0] == "new":
-		return formats.Target{}, formats.Refuse(formats.NotSupported, "publishing crates is not offered by this repository")
-	case !reading:
-		return formats.Target{}, formats.Refuse(formats.NotSupported, "yanking and owner changes are not offered by this repository")
+	case !reading(rq):
+		return routeWrite(rq, rest)
 	case len(rest) == 0:
 		return routeSearch(rq)
 	case !validName(rest[0]):
 		return formats.Target{}, formats.Refuse(formats.NotFound, "%.80q is not a crate name", rest[0])
+	case len(rest) == 2 && rest[1] == "owners":
+		return formats.Target{}, formats.Refuse(formats.NotSupported, noOwners)
 	case len(rest) == 2 && rest[1] == "versions":
 		return formats.Target{Kind: formats.KindListing, Name: nameOf(rest[0]), Variant: variantVersions, ContentType: typeJSON}, nil
 	case len(rest) == 3 && rest[2] == "download":

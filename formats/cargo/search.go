@@ -32,7 +32,7 @@ type searchCrate struct {
 }
 
 // Results answers a search from names held here. The index carries no
-// description, so there is none.
+// description; crates that were published here have theirs in the head.
 func (*Format) Results(_ *formats.Request, hits []formats.SearchHit, total int) *formats.Reply {
 	answer := struct {
 		Crates []searchCrate `json:"crates"`
@@ -49,7 +49,11 @@ func (*Format) Results(_ *formats.Request, hits []formats.SearchHit, total int) 
 		if hit.Head != nil && hit.Head.Display != "" {
 			name = hit.Head.Display
 		}
-		answer.Crates = append(answer.Crates, searchCrate{Name: name, MaxVersion: hit.Version.V})
+		crate := searchCrate{Name: name, MaxVersion: hit.Version.V}
+		if hit.Head != nil {
+			crate.Description = string(hit.Head.Aux)
+		}
+		answer.Crates = append(answer.Crates, crate)
 	}
 	body, err := json.Marshal(answer)
 	if err != nil {

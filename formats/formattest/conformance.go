@@ -26,7 +26,7 @@ type Spec struct {
 	// options.
 	Connection formats.Connection
 	// Listings are upstream documents of every kind that the format parses, at
-	// least one.
+	// least one. A format that only hosts has none.
 	Listings []Listing
 	// Assets are request paths below the endpoint that are legal assets.
 	Assets []string
@@ -70,17 +70,18 @@ func Run(t *testing.T, f formats.Format, s Spec) {
 	if !regexp.MustCompile(`^[a-z][a-z0-9]*$`).MatchString(f.ID()) {
 		t.Errorf("ID %q: want lower-case letters and digits, since it is a path segment", f.ID())
 	}
-	if len(s.Listings) == 0 || len(s.Coordinates) == 0 || s.Connection.URL == "" {
-		t.Fatal("the Spec needs a connection, listings and coordinates")
+	_, fetches := f.(formats.Upstreamer)
+	if len(s.Coordinates) == 0 || fetches && (len(s.Listings) == 0 || s.Connection.URL == "") {
+		t.Fatal("the Spec needs coordinates and, for a format with upstreams, a connection and listings")
 	}
 	c := &suite{format: f, spec: s, base: fmt.Sprintf(base, f.ID())}
 	t.Run("route", c.route)
 	t.Run("refuse", c.refuse)
 	t.Run("purl", c.purl)
-	if _, ok := f.(formats.Upstreamer); ok {
+	if fetches {
 		t.Run("locate", c.locate)
 	}
-	if _, ok := f.(formats.Lister); ok {
+	if _, ok := f.(formats.Lister); ok && fetches {
 		t.Run("listing", c.listings)
 	}
 }

@@ -147,6 +147,9 @@ func (r *Repository) Apply(c *formats.Change) error {
 		if row != nil && vc.Expect != "" && vc.Expect != row.Hosting.Revision {
 			return formats.Refuse(formats.Conflict, "version %s changed meanwhile", vc.V)
 		}
+		if row != nil && vc.Open && row.Hosting.Status != formats.Unfinished && !r.known(c.Name.Canon, vc) {
+			return formats.Refuse(formats.Conflict, "version %s is complete", vc.V)
+		}
 		for _, nf := range vc.Files {
 			if old, ok := r.files[c.Name.Canon+"\x00"+vc.V+"\x00"+nf.File]; ok && !bytes.Equal(old, read(nf.Spool)) {
 				return formats.Refuse(formats.Conflict, "%s %s: other bytes are published under %s", c.Name.Show(), vc.V, nf.File)
@@ -158,6 +161,17 @@ func (r *Repository) Apply(c *formats.Change) error {
 	}
 	r.changeHead(c)
 	return nil
+}
+
+// known reports whether all files of a change are there with the same bytes.
+func (r *Repository) known(name string, vc formats.VersionChange) bool {
+	for _, nf := range vc.Files {
+		old, ok := r.files[name+"\x00"+vc.V+"\x00"+nf.File]
+		if !ok || !bytes.Equal(old, read(nf.Spool)) {
+			return false
+		}
+	}
+	return true
 }
 
 func (r *Repository) change(name string, vc formats.VersionChange) {
