@@ -124,9 +124,10 @@ type VersionChange struct {
 	Status Status
 	// Open refuses the change (Conflict) where the version is there with another
 	// status than Unfinished when the change is applied, unless all of Files are
-	// there already with the same bytes: nothing is added to a version that is
-	// complete (generic). It is judged with the change, so that two writers at
-	// once cannot get around it.
+	// there already with the same bytes; then it is no change at all, not even of
+	// the status. So nothing is added to a version that is complete (generic),
+	// and none is opened again. It is judged with the change, so that two writers
+	// at once cannot get around it.
 	Open bool
 	// Delete takes the version away; its name may be used again.
 	Delete bool

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"larder/formats"
 	"larder/formats/all"
 	"larder/policy"
 )
@@ -142,7 +143,7 @@ func (c *Config) checkLog(faults *ConfigError) {
 func (c *Config) checkBlocks(faults *ConfigError) {
 	fault := c.reporter(faults)
 	for i, b := range c.Block {
-		checkFormat(fault, at("block", i, "format"), b.Format)
+		checkFormat(fault, at("block", i, "format"), b.Format, false)
 		if b.Name == "" {
 			fault(at("block", i, "name"), `name is missing: write the package's name, * matches any part of it`)
 		} else if _, err := policy.New(policy.Config{Blocks: []policy.Block{{Format: "any", Name: b.Name}}}); err != nil {
@@ -174,7 +175,7 @@ func (c *Config) checkConnection(faults *ConfigError, i int) {
 			break
 		}
 	}
-	checkFormat(report, at("connection", i, "format"), conn.Format)
+	checkFormat(report, at("connection", i, "format"), conn.Format, true)
 	if conn.URL == "" {
 		fault("url", "url is missing")
 	} else if err := checkURL(conn.URL); err != nil {
@@ -322,10 +323,14 @@ func oneOf(fault reportFunc, key, got string, allowed ...string) {
 	fault(key, `%s %q: want "%s"%s`, key, got, strings.Join(allowed, `", "`), hint)
 }
 
-func checkFormat(fault reportFunc, where, id string) {
+// checkFormat wants the name of a format; outside says that it has to be one
+// with registries outside.
+func checkFormat(fault reportFunc, where, id string, outside bool) {
 	var ids []string
 	for _, f := range all.Formats() {
-		ids = append(ids, f.ID())
+		if _, fetches := f.(formats.Upstreamer); fetches || !outside {
+			ids = append(ids, f.ID())
+		}
 	}
 	if id == "" {
 		fault(where, "format is missing: one of %s", strings.Join(ids, ", "))

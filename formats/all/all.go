@@ -5,6 +5,7 @@ package all
 import (
 	"larder/formats"
 	"larder/formats/cargo"
+	"larder/formats/generic"
 	"larder/formats/golang"
 	"larder/formats/maven"
 	"larder/formats/npm"
@@ -20,5 +21,6 @@ func Formats() []formats.Format {
 		maven.New(),
 		golang.New(),
 		cargo.New(),
+		generic.New(),
 	}
 }

@@ -176,6 +176,9 @@ func (r *Repository) known(name string, vc formats.VersionChange) bool {
 
 func (r *Repository) change(name string, vc formats.VersionChange) {
 	row := r.Version(name, vc.V)
+	if row != nil && vc.Open && row.Hosting.Status != formats.Unfinished {
+		return // Apply saw that it brings nothing new
+	}
 	if vc.Delete {
 		var kept []*formats.Version
 		for _, old := range r.versions[name] {
