@@ -1,7 +1,8 @@
 // Package golang speaks the Go module proxy protocol (go.dev/ref/mod, section
 // "GOPROXY protocol") and relays a checksum database below /sumdb/ (Go design
 // document 25530). It owns the grammar of module paths, versions and database
-// paths, and the checks of module files: .info, .mod and .zip.
+// paths, and the checks of module files: .info, .mod and .zip. A module version
+// is published by PUT of its zip.
 //
 // It refuses to read version control, to make up version information that no
 // proxy ever gave, and to ask a checksum database for a module that the
@@ -9,7 +10,6 @@
 package golang
 
 import (
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -57,7 +57,7 @@ func (*Format) Refuse(_ *formats.Request, r *formats.Refusal) *formats.Reply {
 		reply.Header.Set("Retry-After", strconv.Itoa(int(r.RetryAfter.Seconds()+0.999)))
 	}
 	if r.Kind == formats.Method {
-		reply.Header.Set("Allow", http.MethodGet+", "+http.MethodHead)
+		reply.Header.Set("Allow", "GET, HEAD, PUT")
 	}
 	return reply
 }

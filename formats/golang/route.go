@@ -25,18 +25,22 @@ const (
 )
 
 // Route parses {module}/@v/list, {module}/@v/{version}.{info,mod,zip},
-// {module}/@latest and sumdb/{database}/... . Whatever is not one of them is an
+// {module}/@latest and sumdb/{database}/..., and PUT of a .zip. Whatever is not one of them is an
 // immediate 404, because go get a/b/c probes every prefix of a path and waits
 // for the answers.
 func (f *Format) Route(rq *formats.Request) (formats.Target, error) {
-	if rq.Method != http.MethodGet && rq.Method != http.MethodHead {
-		return formats.Target{}, formats.Refuse(formats.Method, "a module proxy answers GET and HEAD only")
+	reading := rq.Method == http.MethodGet || rq.Method == http.MethodHead
+	if !reading && rq.Method != http.MethodPut {
+		return formats.Target{}, formats.Refuse(formats.Method, "a module proxy answers GET and HEAD, and PUT of a module's zip")
 	}
 	segments := rq.Segments
 	for _, s := range segments {
 		if strings.Contains(s, "/") {
 			return formats.Target{}, formats.Refuse(formats.BadRequest, "an encoded slash is not part of a module path")
 		}
+	}
+	if !reading {
+		return routePublish(segments)
 	}
 	n := len(segments)
 	switch {

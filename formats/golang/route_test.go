@@ -16,6 +16,9 @@ import (
 
 func describe(t formats.Target) string {
 	out := t.Kind.String()
+	if t.Kind == formats.KindPublish {
+		out += " deed=" + t.Deed.String()
+	}
 	for _, field := range []struct{ name, value string }{
 		{"name", t.Name.Canon}, {"version", t.Version}, {"file", t.File}, {"doc", t.Doc}, {"variant", t.Variant},
 		{"fresh", [...]string{"revalidate", "immutable", "nostore"}[t.Fresh]}, {"type", t.ContentType},
