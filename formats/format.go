@@ -11,7 +11,7 @@ import (
 // beyond routing is found by type assertion on the interfaces below.
 type Format interface {
 	// ID is the first path segment of the format's endpoints and the key of its
-	// rows: "npm", "pypi", "maven", "go", "cargo".
+	// rows: "npm", "pypi", "maven", "go", "cargo", "generic".
 	ID() string
 	// Route parses a request. It returns a *Refusal for what is not a legal
 	// request of the protocol. It must be total: no panic for any input.

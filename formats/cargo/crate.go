@@ -24,7 +24,7 @@ const (
 	maxEntries   = 1 << 16
 	maxEntryName = 4 << 10  // bytes
 	maxAllNames  = 16 << 20 // bytes of all names together
-	maxCargoTOML = 4 << 20  // bytes
+	maxCargoTOML = 1 << 20  // bytes; it is parsed in memory
 )
 
 // packageTable is the part of Cargo.toml that larder reads. cargo package

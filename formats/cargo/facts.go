@@ -42,8 +42,14 @@ func (*Format) FromCoordinate(namespace, pkg string) (formats.Name, error) {
 // AssetName is the name of the archive's file.
 func (*Format) AssetName(_ formats.Name, _, file string) string { return file }
 
-// FileName is the inverse of AssetName.
-func (*Format) FileName(_ formats.Name, _, asset string) string { return strings.ToLower(asset) }
+// FileName is the inverse of AssetName. It takes any spelling of the crate's
+// name, so also the name that cargo gives to the file.
+func (*Format) FileName(n formats.Name, version, asset string) string {
+	if file := crateFile(n.Canon, version); strings.EqualFold(asset, file) {
+		return file
+	}
+	return asset
+}
 
 // Describe takes the dependencies from the index line, and the rest from the
 // Cargo.toml and the readme in the archive, where that is held.

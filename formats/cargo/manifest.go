@@ -3,6 +3,7 @@ package cargo
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -17,11 +18,45 @@ import (
 type manifest struct {
 	Name        string              `json:"name"`
 	Vers        string              `json:"vers"`
-	Deps        []manifestDep       `json:"deps"`
+	Deps        manifestDeps        `json:"deps"`
 	Features    map[string][]string `json:"features"`
 	Description string              `json:"description"`
 	Links       *string             `json:"links"`
 	RustVersion *string             `json:"rust_version"`
+}
+
+// maxDeps bounds the dependencies of a crate: they are many times larger in
+// memory than in JSON.
+const maxDeps = 10_000
+
+// errManyDeps tells a list beyond maxDeps.
+var errManyDeps = errors.New("too many dependencies")
+
+// manifestDeps is a list that stops at maxDeps while it is read.
+type manifestDeps []manifestDep
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (d *manifestDeps) UnmarshalJSON(data []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	switch tok, err := dec.Token(); {
+	case err != nil:
+		return err
+	case tok == nil:
+		return nil // null
+	case tok != json.Delim('['):
+		return errors.New("deps is not a list")
+	}
+	for dec.More() {
+		if len(*d) == maxDeps {
+			return errManyDeps
+		}
+		var one manifestDep
+		if err := dec.Decode(&one); err != nil {
+			return err
+		}
+		*d = append(*d, one)
+	}
+	return nil
 }
 
 // manifestDep is one dependency of a publish request.
@@ -88,7 +123,9 @@ const comparator = `\s*([~^=]|[<>]=?)?\s*([0-9]+|[*xX])(\.([0-9]+|[*xX])){0,2}(-
 // over must not get into an index.
 func parseManifest(data []byte) (*manifest, error) {
 	var m manifest
-	if err := json.Unmarshal(data, &m); err != nil {
+	if err := json.Unmarshal(data, &m); errors.Is(err, errManyDeps) {
+		return nil, formats.Refuse(formats.TooLarge, "the crate has more than %d dependencies", maxDeps)
+	} else if err != nil {
 		return nil, formats.Refuse(formats.BadRequest, "the crate's metadata is not the JSON that cargo publish sends").Because(err)
 	}
 	if reason := badCrateName(m.Name); reason != "" {

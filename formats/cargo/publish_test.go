@@ -74,7 +74,7 @@ func upload(meta string, crate []byte) []byte {
 }
 
 func metaOf(name, version string) string {
-	return fmt.Sprintf(`{"name":%q,"vers":%q,"deps":[],"features":{},"description":"does nothing","license":"MIT"}`, name, version)
+	return fmt.Sprintf(`{"name":%q,"vers":%q,"deps":null,"features":{},"description":"does nothing","license":"MIT"}`, name, version)
 }
 
 func publish(t *testing.T, r *formattest.Repository, body []byte) (*formats.Change, error) {
@@ -195,6 +195,8 @@ func TestPublishRefuses(t *testing.T) {
 		"name with a digit":     {upload(metaOf("1a", v), good), "begins with a letter"},
 		"no version":            {upload(metaOf(n, "1.0"), good), "semantic version"},
 		"bad requirement":       {upload(dep(`,"version_req":"one"`), good), "requirement"},
+		"deps no list":          {upload(`{"name":"good","vers":"1.0.0","deps":{}}`, good), "not the JSON"},
+		"endless deps":          {upload(`{"name":"good","vers":"1.0.0","deps":[{}`+strings.Repeat(",{}", maxDeps)+`]}`, good), "more than"},
 		"bad kind":              {upload(dep(`,"kind":"test"`), good), "its kind"},
 		"bad rename":            {upload(dep(`,"explicit_name_in_toml":"a b"`), good), "renamed"},
 		"bad registry":          {upload(dep(`,"registry":"x\ny"`), good), "registry"},
@@ -208,7 +210,7 @@ func TestPublishRefuses(t *testing.T) {
 		"other name":            {upload(meta, crateOf(t, entry{name: top + "Cargo.toml", body: cargoTOML("bad", v).body})), "is of"},
 		"other version":         {upload(meta, crateOf(t, entry{name: top + "Cargo.toml", body: cargoTOML(n, "1.0.1").body})), "is of"},
 		"not TOML":              {upload(meta, crateOf(t, entry{name: top + "Cargo.toml", body: "="})), "cannot be read"},
-		"deep TOML":             {upload(meta, crateOf(t, entry{name: top + "Cargo.toml", body: "a = " + strings.Repeat("[", 1<<20)})), "cannot be read"},
+		"deep TOML":             {upload(meta, crateOf(t, entry{name: top + "Cargo.toml", body: "a = " + strings.Repeat("[", maxCargoTOML-8)})), "cannot be read"},
 		"other folder":          {upload(meta, crateOf(t, cargoTOML(n, "1.0.1"))), "outside"},
 		"traversal":             {upload(meta, crateOf(t, toml, entry{name: top + "../x"})), "clean path"},
 		"absolute":              {upload(meta, crateOf(t, toml, entry{name: "/etc/passwd"})), "outside"},
@@ -374,6 +376,11 @@ func TestCoordinates(t *testing.T) {
 	n, err := f.FromCoordinate("", "Some-Crate")
 	if ns, pkg := f.Coordinate(n); err != nil || ns != "" || pkg != "some-crate" || n.Display != "Some-Crate" {
 		t.Errorf("%q %q %+v %v", ns, pkg, n, err)
+	}
+	for _, asset := range []string{"some-crate-1.0.0-RC1.crate", "Some-Crate-1.0.0-RC1.crate"} {
+		if got := f.FileName(n, "1.0.0-RC1", asset); got != crateFile(n.Canon, "1.0.0-RC1") {
+			t.Errorf("%s is the file %s", asset, got)
+		}
 	}
 	for _, bad := range [][2]string{{"ns", "a"}, {"", ""}, {"", "a/b"}, {"", "a.b"}} {
 		if _, err := f.FromCoordinate(bad[0], bad[1]); formats.AsRefusal(err).Kind != formats.BadRequest {
