@@ -31,6 +31,7 @@ func rooms() map[string][]string {
 		"proxy/codeartifact":    {"formats", "policy", "cache/catalog"},
 		"proxy/events":          {"formats", "cache/catalog"},
 		"proxy/console":         {"cache/catalog", "policy"},
+		"proxy/identity":        {"policy", "formats"},
 		"cache":                 {"cache/hot", "cache/store", "formats"},
 		"cache/hot":             {},
 		"cache/store":           {},
