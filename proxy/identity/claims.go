@@ -40,8 +40,7 @@ type wireClaims struct {
 	Account  string `json:"acct,omitempty"` // unless it is the ARN's
 	Domain   string `json:"dom,omitempty"`  //
 	Owner    string `json:"own,omitempty"`  // unless it is the account
-	Kind     Kind   `json:"kind"`           //
-	Role     string `json:"role,omitempty"` // unless the ARN implies it
+	Path     string `json:"path,omitempty"` // of the role, without slashes around it; the ARN has its name
 	Session  string `json:"sid,omitempty"`  // unless it is jti
 	Secret   string `json:"sec,omitempty"`  //
 	IssuedAt int64  `json:"iat"`            // Unix seconds, as the next two
@@ -83,8 +82,8 @@ func (w *wireClaims) Validate() error {
 func pack(c *Claims) *wireClaims {
 	p := c.Principal
 	w := &wireClaims{
-		ID: c.ID, Subject: p.ARN, Name: p.Name, Account: p.Account, Domain: c.Domain, Owner: c.Owner, Kind: p.Kind,
-		Role: p.Role, Session: p.Session, Secret: c.secretID, IssuedAt: c.IssuedAt.Unix(), Expires: c.Expires.Unix(),
+		ID: c.ID, Subject: p.ARN, Name: p.Name, Account: p.Account, Domain: c.Domain, Owner: c.Owner,
+		Path: rolePath(p.Role), Session: p.Session, Secret: c.secretID, IssuedAt: c.IssuedAt.Unix(), Expires: c.Expires.Unix(),
 	}
 	if w.Name == arnName(p.ARN) {
 		w.Name = ""
@@ -95,9 +94,6 @@ func pack(c *Claims) *wireClaims {
 	if _, account, _, _ := arnParts(p.ARN); w.Account == account {
 		w.Account = ""
 	}
-	if w.Role == roleOf(p.ARN) {
-		w.Role = ""
-	}
 	if w.Session == w.ID {
 		w.Session = ""
 	}
@@ -107,7 +103,7 @@ func pack(c *Claims) *wireClaims {
 // unpack is the inverse of pack for a token of type typ.
 func (w *wireClaims) unpack(typ, keyID string) (*Claims, error) {
 	c := &Claims{
-		Principal: Principal{ARN: w.Subject, Account: w.Account, Name: w.Name, Kind: w.Kind, Role: w.Role, Session: w.Session},
+		Principal: Principal{ARN: w.Subject, Account: w.Account, Name: w.Name, Kind: KindUser, Session: w.Session},
 		Domain:    w.Domain, Owner: w.Owner, ID: w.ID, KeyID: keyID, secretID: w.Secret,
 		IssuedAt: time.Unix(w.IssuedAt, 0).UTC(), Expires: time.Unix(w.Expires, 0).UTC(),
 	}
@@ -118,8 +114,8 @@ func (w *wireClaims) unpack(typ, keyID string) (*Claims, error) {
 	if p.Name == "" {
 		p.Name = arnName(p.ARN)
 	}
-	if p.Role == "" && p.Kind == KindRole {
-		p.Role = roleOf(p.ARN)
+	if p.Role = roleOf(p.ARN, w.Path); p.Role != "" {
+		p.Kind = KindRole
 	}
 	switch typ {
 	case typBearer:
@@ -141,19 +137,24 @@ func (w *wireClaims) unpack(typ, keyID string) (*Claims, error) {
 	return c, checkPrincipal(*p)
 }
 
-// checkPrincipal holds a principal against its own grammar.
+// checkPrincipal holds a principal against its own grammar: what is left out of
+// a token follows from the ARN.
 func checkPrincipal(p Principal) error {
-	service, account, _, ok := arnParts(p.ARN)
+	_, account, resource, ok := arnParts(p.ARN)
 	switch {
-	case !ok || service != "iam" && service != "sts" || len(p.ARN) > 2048 || strings.ContainsAny(p.ARN, " \t\r\n"):
-		return errors.New("principal has no ARN of iam or sts")
+	case !ok || len(p.ARN) > 2048 || strings.ContainsAny(p.ARN, " \t\r\n"):
+		return errors.New("principal has no ARN")
 	case !isAccount(p.Account) || account != p.Account:
 		return errors.New("principal's account is not the one in its ARN")
-	case p.Kind == KindUser && (p.Role != "" || p.Session != ""):
-		return errors.New("a user is no role")
-	case p.Kind == KindRole && (p.Role == "" || p.Session == ""):
-		return errors.New("a session needs its role and its id")
-	case p.Kind != KindUser && p.Kind != KindRole:
+	case p.Kind == KindUser:
+		if p.Role != "" || p.Session != "" || !strings.HasPrefix(p.ARN, "arn:aws:iam::") {
+			return errors.New("principal is not a user of iam")
+		}
+	case p.Kind == KindRole:
+		if p.Session == "" || p.Role == "" || p.Role != roleOf(p.ARN, rolePath(p.Role)) || strings.Count(resource, "/") != 2 {
+			return errors.New("principal is not a session of its role")
+		}
+	default:
 		return errors.New("principal is neither user nor role")
 	}
 	return nil

@@ -157,14 +157,23 @@ func cutLast(s string) (before, after string) {
 	return s[:i], s[i+1:]
 }
 
-// roleOf guesses the ARN of the role from that of its session: right for every
-// role without a path.
-func roleOf(arn string) string {
+// roleOf is the ARN of the role of a session, whose ARN lacks the role's path.
+// It is empty for anything but a session.
+func roleOf(arn, path string) string {
 	service, account, resource, ok := arnParts(arn)
 	role, isSession := strings.CutPrefix(resource, "assumed-role/")
 	if !ok || service != "sts" || !isSession {
 		return ""
 	}
-	role, _ = cutLast(role)
+	if role, _ = cutLast(role); path != "" {
+		role = path + "/" + role
+	}
 	return "arn:aws:iam::" + account + ":role/" + role
+}
+
+// rolePath is the path in the ARN of a role, without the slashes around it.
+func rolePath(role string) string {
+	_, rest, _ := strings.Cut(role, ":role/")
+	path, _ := cutLast(rest)
+	return path
 }
