@@ -324,14 +324,18 @@ func TestRefetchIsBounded(t *testing.T) {
 		t.Errorf("50 unknown keys asked %d times", idp.asked)
 	}
 	// A key that the provider began to use is found after the pause.
-	idp.keys["ed"], idp.keys["rsa"] = testKey("idp, next"), idp.keys["rsa"]
-	if got := call("ed"); got != 400 {
+	delete(idp.keys, "ed")
+	idp.keys["ed2"] = testKey("idp, next")
+	rolled := assumeForm(forged(t, jwt.SigningMethodEdDSA, idp.keys["ed2"], map[string]any{"kid": "ed2"}, runClaims(s.clock.now())))
+	if got, _ := stsCall(f, rolled); got != 400 {
 		t.Errorf("before the pause: %d", got)
 	}
 	s.clock.add(refetchPause)
-	stsCall(f, unknown)
-	if got := call("ed"); got != 200 || idp.asked != 2 {
+	if got, _ := stsCall(f, rolled); got != 200 || idp.asked != 2 {
 		t.Errorf("after the pause: %d, asked %d times", got, idp.asked)
+	}
+	if got, _ := stsCall(f, unknown); got != 400 || idp.asked != 2 {
+		t.Errorf("an unknown one after it: %d, asked %d times", got, idp.asked)
 	}
 	// Without an answer the old keys go on for a day.
 	idp.err = errors.New("no route")

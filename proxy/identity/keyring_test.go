@@ -250,13 +250,15 @@ func TestTrustedKeys(t *testing.T) {
 }
 
 func FuzzOpen(f *testing.F) {
-	k := openKeyring(f, filepath.Join(f.TempDir(), "keys"))
+	// The same key in every process that fuzzes.
+	keys := must[[]sealKey](f)(parseSealKeys([]byte(base64.StdEncoding.EncodeToString(make([]byte, sealKeySize)))))
+	k := &Keyring{seal: keys}
 	sealed := k.Seal([]byte("secret"), []byte("aad"))
 	f.Add(sealed)
 	f.Add([]byte{sealVersion})
 	f.Add(sealed[:9])
 	f.Fuzz(func(t *testing.T, in []byte) {
-		if got, err := k.Open(in, []byte("aad")); err == nil && !bytes.Equal(in, sealed) {
+		if got, err := k.Open(in, []byte("aad")); err == nil && string(got) != "secret" {
 			t.Fatalf("%x opens as %q", in, got)
 		}
 	})
