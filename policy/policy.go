@@ -1,7 +1,10 @@
 // Package policy owns the decision whether a principal may do an action to a
-// resource: a pure function of the rules, the principal and the parsed
-// coordinate. It reads no clock, no store and no URL, and it never touches a
-// response; the proxy asks it for metadata and for assets alike.
+// resource: a pure function of the rules or policy documents, the principal and
+// the parsed coordinate. Rules are what the configuration says; a Set holds IAM
+// documents, compiled, and Evaluate answers from it. The package reads no
+// clock, no store and no URL, and it never touches a response; the proxy asks
+// it for metadata and for assets alike. A document that is not understood to
+// the last member is refused, never half applied.
 package policy
 
 import (
@@ -11,15 +14,6 @@ import (
 	"fmt"
 	"path"
 	"strings"
-)
-
-// Action is what is done to a resource, in CodeArtifact's words.
-type Action string
-
-// The actions of the data plane (AWS service authorization reference).
-const (
-	ReadFromRepository    Action = "codeartifact:ReadFromRepository"
-	PublishPackageVersion Action = "codeartifact:PublishPackageVersion"
 )
 
 // Principal is who asks.
@@ -52,6 +46,12 @@ type Decision struct {
 	Verdict Verdict
 	Rule    string // stable id of the deciding rule, for logs and /-/why
 	Reason  string // one sentence for people
+
+	// The deciding statement, where a policy document decided; an implicit deny
+	// has none in Evaluate, and in Explain the one that came nearest.
+	Document  string // such as "identity:reader", "domain:main", "repository:main/team"
+	Sid       string
+	Statement int // from 1 in its document
 }
 
 // Block keeps versions out: they vanish from listings and their files are
@@ -157,9 +157,9 @@ func (r *Rules) HasBlocks(format string) bool { return len(r.blocks[format]) > 0
 func (r *Rules) Decide(p Principal, a Action, res Resource) Decision {
 	switch {
 	case a != ReadFromRepository:
-		return Decision{Deny, "no-publish", "this repository does not accept uploads"}
+		return Decision{Verdict: Deny, Rule: "no-publish", Reason: "this repository does not accept uploads"}
 	case !r.MayRead(p):
-		return Decision{Deny, "anonymous", "this node asks for a credential"}
+		return Decision{Verdict: Deny, Rule: "anonymous", Reason: "this node asks for a credential"}
 	}
 	for i := range r.blocks[res.Format] {
 		b := &r.blocks[res.Format][i]
@@ -169,10 +169,10 @@ func (r *Rules) Decide(p Principal, a Action, res Resource) Decision {
 		// A question about the name alone is only settled by a rule for all
 		// its versions.
 		if b.versions == nil || res.Version != "" && b.versions[res.Version] {
-			return Decision{Deny, b.id, b.reason}
+			return Decision{Verdict: Deny, Rule: b.id, Reason: b.reason}
 		}
 	}
-	return Decision{Allow, "read", "reading is allowed"}
+	return Decision{Verdict: Allow, Rule: "read", Reason: "reading is allowed"}
 }
 
 func (b *block) covers(name string) bool {

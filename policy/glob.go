@@ -1,0 +1,223 @@
+package policy
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// text is what a pattern is held against: a string, or an ARN built in a buffer.
+type text interface{ ~string | ~[]byte }
+
+// glob is a compiled pattern: * stands for any run of characters, also of
+// slashes and colons, ? for one character (IAM's own rule). A policy variable
+// is replaced by a caller's attribute, in which * and ? mean themselves.
+type glob struct {
+	source string
+	parts  []part
+}
+
+type part struct {
+	kind partKind
+	text string   // of a literal; of varPrincipalTag: the tag's key
+	v    variable // of a variable
+}
+
+type partKind uint8
+
+const (
+	literal partKind = iota
+	star
+	question
+	variablePart
+)
+
+// variable is a policy variable of the closed list.
+type variable uint8
+
+const (
+	noVariable variable = iota
+	varUserName
+	varUserID
+	varPrincipalARN
+	varPrincipalAccount
+	varPrincipalTag
+)
+
+// parseVariable reads ${...} at the start of s and returns its length, 0 if it
+// is none of the list.
+func parseVariable(s string) (p part, n int) {
+	p.kind = variablePart
+	end := strings.IndexByte(s, '}')
+	if end < 0 {
+		return p, 0
+	}
+	name, tag, tagged := strings.Cut(s[2:end], "/")
+	switch name = strings.ToLower(name); {
+	case tagged && tag != "" && name == "aws:principaltag":
+		p.v, p.text = varPrincipalTag, tag
+	case tagged:
+		return p, 0
+	case name == "aws:username":
+		p.v = varUserName
+	case name == "aws:userid":
+		p.v = varUserID
+	case name == "aws:principalarn":
+		p.v = varPrincipalARN
+	case name == "aws:principalaccount":
+		p.v = varPrincipalAccount
+	default:
+		return p, 0
+	}
+	return p, end + 1
+}
+
+const variableProblem = "has a policy variable other than ${aws:username}, ${aws:userid}, ${aws:PrincipalArn}, ${aws:PrincipalAccount} and ${aws:PrincipalTag/KEY}"
+
+// compileGlob compiles a pattern without policy variables.
+func compileGlob(s string) glob {
+	g, _ := compilePattern(s, true, false)
+	return g
+}
+
+// compilePattern compiles s. Without wild, * and ? mean themselves; with
+// variables, ${...} is a policy variable, and one that is not supported is a
+// problem.
+func compilePattern(s string, wild, variables bool) (g glob, problem string) {
+	g.source = s
+	from := 0
+	flush := func(to int) {
+		if to > from {
+			g.parts = append(g.parts, part{kind: literal, text: s[from:to]})
+		}
+	}
+	for i := 0; i < len(s); {
+		switch c := s[i]; {
+		case wild && (c == '*' || c == '?'):
+			flush(i)
+			kind := question
+			if c == '*' {
+				kind = star
+			}
+			if n := len(g.parts); kind == question || n == 0 || g.parts[n-1].kind != star {
+				g.parts = append(g.parts, part{kind: kind})
+			}
+			i++
+			from = i
+		case variables && c == '$' && strings.HasPrefix(s[i:], "${"):
+			v, n := parseVariable(s[i:])
+			if n == 0 {
+				return glob{}, variableProblem
+			}
+			flush(i)
+			g.parts = append(g.parts, v)
+			i += n
+			from = i
+		default:
+			i++
+		}
+	}
+	flush(len(s))
+	return g, ""
+}
+
+// prefix is the text that everything the pattern matches begins with.
+func (g *glob) prefix() string {
+	if len(g.parts) > 0 && g.parts[0].kind == literal {
+		return g.parts[0].text
+	}
+	return ""
+}
+
+// unresolved reports whether the pattern names an attribute the caller lacks.
+func (g *glob) unresolved(c *Caller) bool {
+	for i := range g.parts {
+		if g.parts[i].kind == variablePart && c.variable(&g.parts[i]) == "" {
+			return true
+		}
+	}
+	return false
+}
+
+// match reports whether all of s matches. A pattern with an unresolved variable
+// matches nothing.
+func (g *glob) match(s string, c *Caller) bool { return matchText(g, s, c) }
+
+// matchText walks pattern and text once. On a mismatch only the last * is
+// widened: an earlier one never needs to be, since the part between them was
+// found at its leftmost place. So the cost is at most the product of the two
+// lengths, whatever the number of stars.
+func matchText[T text](g *glob, s T, c *Caller) bool {
+	pi, si := 0, 0
+	starPart, starAt := -1, 0
+	for {
+		if pi == len(g.parts) {
+			if si == len(s) {
+				return true
+			}
+		} else if p := &g.parts[pi]; p.kind == star {
+			if pi == len(g.parts)-1 {
+				return true
+			}
+			starPart, starAt = pi, si
+			pi++
+			continue
+		} else if n, ok := matchPart(p, s[si:], c); ok {
+			pi++
+			si += n
+			continue
+		}
+		if starPart < 0 || starAt >= len(s) {
+			return false
+		}
+		starAt += runeLen(s[starAt:])
+		pi, si = starPart+1, starAt
+	}
+}
+
+// matchPart matches a part that is no star at the start of s.
+func matchPart[T text](p *part, s T, c *Caller) (n int, ok bool) {
+	want := p.text
+	switch p.kind {
+	case question:
+		if len(s) == 0 {
+			return 0, false
+		}
+		return runeLen(s), true
+	case variablePart:
+		if want = c.variable(p); want == "" {
+			return 0, false
+		}
+	}
+	if len(s) < len(want) || string(s[:len(want)]) != want {
+		return 0, false
+	}
+	return len(want), true
+}
+
+// runeLen is the length of the first character of s, which is not empty.
+func runeLen[T text](s T) int {
+	if s[0] < utf8.RuneSelf {
+		return 1
+	}
+	_, n := utf8.DecodeRuneInString(string(s[:min(len(s), utf8.UTFMax)]))
+	return n
+}
+
+// matchARNPattern is ArnLike: the six parts of an ARN are matched one by one,
+// so that a * stays within its part, except in the last.
+func matchARNPattern(parts *[6]glob, s string, c *Caller) bool {
+	for i := range parts {
+		field := s
+		if i < 5 {
+			at := strings.IndexByte(s, ':')
+			if at < 0 {
+				return false
+			}
+			field, s = s[:at], s[at+1:]
+		}
+		if !parts[i].match(field, c) {
+			return false
+		}
+	}
+	return true
+}
