@@ -19,7 +19,9 @@ type Request struct {
 	Segments []string    // Raw split at "/", each decoded once; last is "" after a trailing slash
 	Query    url.Values  // parsed leniently
 	Header   http.Header // the client's; read only
-	Auth     bool        // reading this repository needs a credential
+	// Principal is who asks, "" without a credential.
+	Principal string
+	Auth      bool // reading this repository needs a credential
 }
 
 // Kind says how the proxy answers a target.

@@ -8,19 +8,10 @@
 package policy
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/hex"
 	"fmt"
 	"path"
 	"strings"
 )
-
-// Principal is who asks.
-type Principal struct {
-	Name      string // "anonymous" or a token's name
-	Anonymous bool
-}
 
 // Resource is a parsed coordinate; empty fields are not part of the question.
 type Resource struct {
@@ -63,29 +54,14 @@ type Block struct {
 	Reason   string   `toml:"reason"`   // shown to the client
 }
 
-// Token is a robot credential. Only its SHA-256 is configured.
-type Token struct {
-	Name   string `toml:"name"`
-	SHA256 string `toml:"sha256"` // 64 hex digits: printf %s "$TOKEN" | sha256sum
-}
-
 // Config is what a rule set is built from.
 type Config struct {
-	AnonymousRead bool
-	Tokens        []Token
-	Blocks        []Block
+	Blocks []Block
 }
 
 // Rules is an immutable rule set, safe for concurrent use.
 type Rules struct {
-	anonymous bool
-	tokens    []token
-	blocks    map[string][]block // by format
-}
-
-type token struct {
-	name string
-	sum  [sha256.Size]byte
+	blocks map[string][]block // by format
 }
 
 type block struct {
@@ -97,14 +73,7 @@ type block struct {
 
 // New checks cfg and returns the rules.
 func New(cfg Config) (*Rules, error) {
-	r := &Rules{anonymous: cfg.AnonymousRead, blocks: map[string][]block{}}
-	for _, t := range cfg.Tokens {
-		raw, err := hex.DecodeString(t.SHA256)
-		if t.Name == "" || err != nil || len(raw) != sha256.Size {
-			return nil, fmt.Errorf("token %q: want a name and sha256 with 64 hex digits", t.Name)
-		}
-		r.tokens = append(r.tokens, token{t.Name, [sha256.Size]byte(raw)})
-	}
+	r := &Rules{blocks: map[string][]block{}}
 	for i, b := range cfg.Blocks {
 		if b.Format == "" || b.Name == "" {
 			return nil, fmt.Errorf("block %d: want format and name", i+1)
@@ -130,37 +99,12 @@ func New(cfg Config) (*Rules, error) {
 // globOf makes path.Match treat the slashes of names like other characters.
 func globOf(s string) string { return strings.ReplaceAll(s, "/", "\x01") }
 
-// Authenticate turns the secret a client sent into a principal. An empty secret
-// is the anonymous principal; ok is false for a secret nobody has. The
-// comparison takes the same time for every token.
-func (r *Rules) Authenticate(secret string) (p Principal, ok bool) {
-	if secret == "" {
-		return Principal{Name: "anonymous", Anonymous: true}, true
-	}
-	sum := sha256.Sum256([]byte(secret))
-	for _, t := range r.tokens {
-		if subtle.ConstantTimeCompare(sum[:], t.sum[:]) == 1 {
-			p, ok = Principal{Name: t.name}, true
-		}
-	}
-	return p, ok
-}
-
-// MayRead reports whether a principal may read at all.
-func (r *Rules) MayRead(p Principal) bool { return !p.Anonymous || r.anonymous }
-
 // HasBlocks reports whether any rule names the format, so that a listing that
 // no rule can touch need not be filtered.
 func (r *Rules) HasBlocks(format string) bool { return len(r.blocks[format]) > 0 }
 
-// Decide answers whether p may do a to res.
-func (r *Rules) Decide(p Principal, a Action, res Resource) Decision {
-	switch {
-	case a != ReadFromRepository:
-		return Decision{Verdict: Deny, Rule: "no-publish", Reason: "this repository does not accept uploads"}
-	case !r.MayRead(p):
-		return Decision{Verdict: Deny, Rule: "anonymous", Reason: "this node asks for a credential"}
-	}
+// Decide answers whether the site's blocks let a coordinate pass, whoever asks.
+func (r *Rules) Decide(res Resource) Decision {
 	for i := range r.blocks[res.Format] {
 		b := &r.blocks[res.Format][i]
 		if res.Name == "" || !b.covers(res.Name) {
@@ -172,7 +116,7 @@ func (r *Rules) Decide(p Principal, a Action, res Resource) Decision {
 			return Decision{Verdict: Deny, Rule: b.id, Reason: b.reason}
 		}
 	}
-	return Decision{Verdict: Allow, Rule: "read", Reason: "reading is allowed"}
+	return Decision{Verdict: Allow, Rule: "no-block", Reason: "nothing blocks it"}
 }
 
 func (b *block) covers(name string) bool {

@@ -120,11 +120,11 @@ const maxARN = 1024
 
 // Reasons and rules of implicit denials.
 const (
-	ruleImplicit       = "implicit-deny"
-	reasonImplicit     = "no policy allows this"
-	reasonNoIdentity   = "the resource belongs to another account: its policy allows this, but no identity policy of the caller does"
-	reasonNoResource   = "the resource belongs to another account: an identity policy of the caller allows this, but no policy of the resource does"
-	ruleUnknownAction  = "unknown-action"
+	ruleImplicit        = "implicit-deny"
+	reasonImplicit      = "no policy allows this"
+	reasonNoIdentity    = "the resource belongs to another account: its policy allows this, but no identity policy of the caller does"
+	reasonNoResource    = "the resource belongs to another account: an identity policy of the caller allows this, but no policy of the resource does"
+	ruleUnknownAction   = "unknown-action"
 	reasonUnknownAction = "this is no known action"
 )
 

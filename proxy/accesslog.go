@@ -110,7 +110,7 @@ func (l *accessLog) line(x *exchange, d time.Duration) {
 		host = x.r.RemoteAddr
 	}
 	b = appendField(b, "remote", host)
-	b = appendField(b, "user", x.principal.Name)
+	b = appendField(b, "user", x.who())
 	b = appendField(b, "method", x.r.Method)
 	b = appendField(b, "path", x.r.URL.EscapedPath())
 	b = append(b, `,"status":`...)

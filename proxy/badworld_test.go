@@ -92,7 +92,7 @@ func newMixedWorld(t testing.TB, all []*ecosystem, change func(*world)) *world {
 	t.Helper()
 	w := &world{t: t, clock: &clock{at: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}, fs: vfs.NewMem(), dir: "store", budget: 20 * time.Second}
 	w.free.Store(1 << 40)
-	main := catalog.Repository{Name: "main"}
+	main := catalog.Repository{Name: "main", Anonymous: true}
 	for _, e := range all {
 		k := e.connection()
 		w.conns = append(w.conns, k)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 
 	"larder/formats"
 	"larder/policy"
+	"larder/proxy/access"
 )
 
 // request builds the format's view of an HTTP request.
@@ -189,20 +191,29 @@ func clientSecret(h http.Header) (secret string, sent bool) {
 	return "", true
 }
 
-// authenticate finds the principal. It answers the request itself, with false,
-// when a credential was sent that nobody has.
+// authenticate finds the caller. It answers the request itself, with false, when
+// a credential was sent that nobody has.
 func (x *exchange) authenticate() bool {
 	secret, sent := clientSecret(x.r.Header)
 	if !sent {
-		x.principal = policy.Principal{Name: "anonymous", Anonymous: true}
+		x.caller = x.s.cfg.Gate.Anonymous()
 		return true
 	}
-	p, ok := x.site.Rules.Authenticate(secret)
-	if !ok || secret == "" {
+	if secret == "" {
 		x.challenge()
 		return false
 	}
-	x.principal = p
+	c, err := x.s.cfg.Gate.ByToken(secret)
+	switch {
+	case errors.Is(err, access.ErrUnknown):
+		x.cause = err
+		x.challenge()
+		return false
+	case err != nil:
+		x.refuse(formats.AsRefusal(err))
+		return false
+	}
+	x.caller = c
 	return true
 }
 
@@ -231,8 +242,100 @@ func (x *exchange) challenge() {
 
 // needsAuth reports whether the repository asked is not open to everybody.
 func (x *exchange) needsAuth() bool {
-	return !x.site.Rules.MayRead(policy.Principal{Name: "anonymous", Anonymous: true})
+	r, ok := x.graph.Repository(x.repo)
+	return !ok || !r.Anonymous
+}
+
+// circumstances is what policy conditions may ask of the request.
+func (x *exchange) circumstances() access.Circumstances {
+	return access.Circumstances{RemoteAddr: x.r.RemoteAddr, Secure: x.r.TLS != nil, Now: x.start}
+}
+
+// mayRead asks policy about the repository as a whole, and answers the refusal.
+func (x *exchange) mayRead() error {
+	return x.denied(x.s.cfg.Gate.MayRead(x.caller, x.domain, x.repo, x.circumstances()), "read from")
+}
+
+// denied turns a decision into what the client is told: 401 asks for a
+// credential, 403 says that the one that was sent is not enough.
+func (x *exchange) denied(d policy.Decision, doing string) error {
+	if d.Verdict == policy.Allow {
+		return nil
+	}
+	if x.caller.Anonymous || !x.caller.Opens(x.domain, x.domainOwner()) {
+		return errChallenge
+	}
+	x.s.metrics.denied.Inc()
+	return formats.Refuse(formats.Forbidden, "%s may not %s repository %q: %s (%s)", x.caller.Name, doing, x.repo, d.Reason, d.Rule)
+}
+
+// errChallenge is answered with 401 and both challenges.
+var errChallenge = errors.New("a credential is needed")
+
+func (x *exchange) domainOwner() string {
+	if d, ok := x.site.state.Domain(x.domain); ok {
+		return d.Owner
+	}
+	return ""
 }
 
 // mayWrite asks policy about deeds on a package.
-func (x *exchange) mayWrite(n formats.Name, ds []formats.Deed) error { return nil }
+func (x *exchange) mayWrite(n formats.Name, ds []formats.Deed) error {
+	res := policy.ARN{Kind: policy.PackageARN, Owner: x.domainOwner(), Domain: x.domain, Repository: x.repo, Format: x.format.ID()}
+	res.Namespace, res.Name = coordinate(x.format, n)
+	for _, deed := range ds {
+		a, doing := policy.PublishPackageVersion, "publish "+n.Show()+" to"
+		switch deed {
+		case formats.DeedMetadata:
+			a, doing = policy.PutPackageMetadata, "change metadata of "+n.Show()+" in"
+		case formats.DeedDelete:
+			a, doing = policy.DeletePackageVersions, "delete versions of "+n.Show()+" from"
+		}
+		if err := x.denied(x.s.cfg.Gate.Decide(x.caller, a, res, x.circumstances()), doing); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// coordinate splits a name as CodeArtifact does.
+func coordinate(f formats.Format, n formats.Name) (namespace, pkg string) {
+	if c, ok := f.(formats.Coordinator); ok {
+		return c.Coordinate(n)
+	}
+	return n.NS, n.Canon
+}
+
+// admit asks whether the caller may do what the path asks for, and parses it.
+// Reading is decided for the repository as a whole, before anything of it is
+// looked at; writing once the package is known.
+func (x *exchange) admit() (formats.Target, error) {
+	x.rq.Auth = x.needsAuth()
+	if !x.caller.Anonymous {
+		x.rq.Principal = x.caller.Name
+	}
+	t, err := x.format.Route(x.rq)
+	if err == nil && t.Kind == formats.KindPublish {
+		if x.caller.Anonymous {
+			return t, errChallenge
+		}
+		x.target = t
+		return t, nil
+	}
+	if err == nil && t.Auth && x.caller.Anonymous {
+		return t, errChallenge
+	}
+	if denied := x.mayRead(); denied != nil {
+		return t, denied
+	}
+	x.target = t
+	return t, err
+}
+
+// who names the caller for the log.
+func (x *exchange) who() string {
+	if x.caller == nil {
+		return "unknown"
+	}
+	return x.caller.Name
+}

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 	"unsafe"
+
+	"larder/policy"
 )
 
 // route is a kept answer: where its bytes are and for how long they are true.
@@ -15,6 +17,7 @@ type route struct {
 	content  content
 	body     string // key in bodies
 	labels   labels
+	domain   string
 	epoch    uint64         // site configuration and policy
 	gen      *atomic.Uint64 // the name's rows
 	genSeen  uint64
@@ -81,8 +84,11 @@ func (x *exchange) express() bool {
 	}
 	x.key = k
 	rt, ok := x.s.routes.Get(unsafe.String(unsafe.SliceData(k), len(k)))
-	if !ok || rt.epoch != x.epoch || rt.gen != nil && rt.gen.Load() != rt.genSeen || !x.site.Rules.MayRead(x.principal) {
+	if !ok || rt.epoch != x.epoch || rt.gen != nil && rt.gen.Load() != rt.genSeen {
 		return false
+	}
+	if d := x.s.cfg.Gate.MayRead(x.caller, rt.domain, rt.labels.repo, x.circumstances()); d.Verdict != policy.Allow {
+		return false // the ordinary path says why
 	}
 	if !rt.until.IsZero() && x.start.After(rt.until) {
 		return false
@@ -111,7 +117,7 @@ func (x *exchange) keep(rt *route, body []byte) {
 			return
 		}
 	}
-	rt.epoch = x.epoch
+	rt.epoch, rt.domain = x.epoch, x.domain
 	rt.counters = x.s.metrics.forRoute(rt.labels)
 	cost := int64(256 + len(rt.body) + 8*len(rt.content.header) + 64*len(rt.content.header))
 	key := string(x.key)

@@ -511,7 +511,7 @@ func (m *merge) add(ver *formats.Version, onlyHeld bool) {
 		}
 	}
 	if m.filter {
-		d := x.site.Rules.Decide(x.principal, policy.ReadFromRepository, policy.Resource{
+		d := x.site.Rules.Decide(policy.Resource{
 			Domain: x.domain, Repository: x.repo, Format: x.format.ID(), Name: m.t.Name.Canon, Version: ver.V})
 		if d.Verdict != policy.Allow {
 			v.Hidden = append(v.Hidden, formats.Hidden{Version: ver, Reason: d.Reason})

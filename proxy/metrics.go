@@ -16,9 +16,9 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec // format, tier
 	sent     *prometheus.CounterVec   // format, tier
 
-	inflight                                                                         prometheus.Gauge
-	panics, coalesced, stale, blocked, notHeld, torn, lost, unretained, verifyFailed prometheus.Counter
-	withdrawn, mutations                                                             prometheus.Counter
+	inflight                                                                                 prometheus.Gauge
+	panics, coalesced, stale, blocked, denied, notHeld, torn, lost, unretained, verifyFailed prometheus.Counter
+	withdrawn, mutations                                                                     prometheus.Counter
 
 	mu     sync.RWMutex
 	routes map[labels]*routeCounters
@@ -47,6 +47,7 @@ func newMetrics(reg *prometheus.Registry, s *Server) *metrics {
 	m.coalesced = count("larder_coalesced_total", "Requests that joined a running upstream fetch.")
 	m.stale = count("larder_stale_total", "Answers given past their time because the upstream did not confirm them.")
 	m.blocked = count("larder_blocked_total", "Requests refused by policy.")
+	m.denied = count("larder_denied_total", "Requests of known callers that policy denied.")
 	m.notHeld = count("larder_not_held_total", "Offline requests for something that is not held.")
 	m.torn = count("larder_torn_total", "Bodies cut off because their source failed.")
 	m.unretained = count("larder_unretained_total", "Versions that were served but not retained, because too many waited.")

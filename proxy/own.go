@@ -33,10 +33,6 @@ func (x *exchange) own(ep endpoint) {
 		x.status = http.StatusOK
 		promhttp.HandlerFor(x.s.cfg.Metrics, promhttp.HandlerOpts{DisableCompression: !x.gz && !acceptsGzip(x.r.Header)}).ServeHTTP(x.w, x.r)
 	case "why":
-		if !x.site.Rules.MayRead(x.principal) {
-			x.challenge()
-			return
-		}
 		x.why()
 	default:
 		x.refuse(formats.Refuse(formats.NotFound, "no such page; there are /-/healthz, /-/readyz, /-/metrics and /-/why?purl="))
@@ -196,6 +192,11 @@ func (x *exchange) why() {
 		x.refuse(formats.Refuse(formats.NotFound, "no repository %q in this domain", printable(repo)))
 		return
 	}
+	x.repo = repo
+	if err := x.mayRead(); err != nil {
+		x.fail(err)
+		return
+	}
 	for _, f := range x.s.cfg.Formats {
 		n, v, ok := f.ParsePURL(purl)
 		if !ok {
@@ -214,7 +215,7 @@ func (x *exchange) why() {
 }
 
 func (x *exchange) explain(f formats.Format, repo string, n formats.Name, version string) (*Why, error) {
-	d := x.site.Rules.Decide(x.principal, policy.ReadFromRepository, policy.Resource{
+	d := x.site.Rules.Decide(policy.Resource{
 		Domain: x.domain, Repository: repo, Format: f.ID(), Name: n.Canon, Version: version})
 	out := &Why{PURL: f.PURL(n, version), Repository: repo, Format: f.ID(), Name: n.Canon, Version: version,
 		Decision: d.Verdict.String(), Rule: d.Rule, Reason: d.Reason, Offline: x.site.Offline, Places: []WhyPlace{}}

@@ -61,7 +61,7 @@ func (x *exchange) apply(change *formats.Change, in *intake) error {
 				return err
 			}
 		}
-		e := catalog.VersionEdit{V: vc.V, Row: vc.Row, Amend: vc.Amend, Expect: vc.Expect, Status: vc.Status, Delete: vc.Delete}
+		e := catalog.VersionEdit{V: vc.V, Row: vc.Row, Amend: vc.Amend, Expect: vc.Expect, Status: vc.Status, Delete: vc.Delete, Open: vc.Open}
 		for _, f := range vc.Files {
 			e.Files = append(e.Files, formats.HeldAsset{File: f.File, Size: f.Spool.Size(), Digests: f.Spool.Digests(),
 				ContentType: f.ContentType, Derived: f.Derived, Aux: f.Aux})
@@ -72,7 +72,7 @@ func (x *exchange) apply(change *formats.Change, in *intake) error {
 	if err != nil {
 		return in.explain(err)
 	}
-	_, err = x.s.cfg.Catalog.Propose(x.domain, x.principal.Name, op, staged...)
+	_, err = x.s.cfg.Catalog.Propose(x.domain, x.caller.ARN, op, staged...)
 	return commandRefusal(err)
 }
 

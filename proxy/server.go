@@ -26,6 +26,7 @@ import (
 	"larder/cache/store"
 	"larder/formats"
 	"larder/policy"
+	"larder/proxy/access"
 	"larder/proxy/upstream"
 )
 
@@ -53,6 +54,7 @@ type Site struct {
 	TrustedProxies []netip.Prefix // whose Forwarded headers are believed
 	LocalTags      bool           // a tag set here wins over the upstream's of the same name
 
+	open   bool // some repository may be read without a credential
 	state  *catalog.State
 	graphs map[string]*catalog.Graph // by domain
 }
@@ -74,6 +76,14 @@ type Config struct {
 	Now      func() time.Time     // nil: time.Now
 	// Sign signs with the site's registry key; nil: the site has none.
 	Sign func(payload []byte) (formats.Signature, error)
+	// RegistryKey is the public half of that key: its id, and DER.
+	RegistryKeyID string
+	RegistryKey   []byte
+	// Gate says who asks and what they may do; nil: one without users, in which
+	// only what is open to everybody can be read.
+	Gate *access.Gate
+	// API answers below /v1/, STS a POST to the root and /-/sts; nil: not here.
+	API, STS http.Handler
 }
 
 // Server is the node's HTTP handler. It is safe for concurrent use; Close ends
@@ -119,6 +129,12 @@ func New(cfg Config, site Site) (*Server, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Gate == nil {
+		var err error
+		if cfg.Gate, err = access.New(access.Config{Catalog: cfg.Catalog, Owner: cfg.Owner, Domain: cfg.Domain, Now: cfg.Now}); err != nil {
+			return nil, fmt.Errorf("open gate: %w", err)
+		}
 	}
 	if cfg.Limits.RequestBodyTimeout == 0 {
 		cfg.Limits.RequestBodyTimeout = 30 * time.Second
@@ -205,6 +221,13 @@ func (s *Server) rebuild(state *catalog.State) error {
 			return fmt.Errorf("link repositories of domain %s: %w", name, err)
 		}
 		site.graphs[name] = g
+		for _, repo := range d.Repositories() {
+			r, _ := d.Repository(repo)
+			site.open = site.open || r.Anonymous
+		}
+	}
+	if err := s.cfg.Gate.Refresh(state); err != nil {
+		return fmt.Errorf("put policies into force: %w", err)
 	}
 	s.site.Store(&site)
 	s.epoch.Add(1)
@@ -239,15 +262,15 @@ type exchange struct {
 	site  *Site
 	epoch uint64
 
-	principal policy.Principal
-	format    formats.Format
-	domain    string
-	repo      string
-	graph     *catalog.Graph // of the domain
-	srcName   string         // the name that srcs was made for
-	srcs      []supplier
-	rq        *formats.Request
-	target    formats.Target
+	caller  *access.Caller
+	format  formats.Format
+	domain  string
+	repo    string
+	graph   *catalog.Graph // of the domain
+	srcName string         // the name that srcs was made for
+	srcs    []supplier
+	rq      *formats.Request
+	target  formats.Target
 
 	// for the log and the metrics
 	status    int
@@ -290,6 +313,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// sent both may see the request end elsewhere (RFC 9112 section 6.1).
 		w.Header()["Connection"] = []string{"close"}
 	}
+	if x.s.signs(r) {
+		// The API and STS verify signatures themselves.
+		x.caller = s.cfg.Gate.Anonymous()
+		x.dispatch()
+		return
+	}
 	if !x.authenticate() {
 		return
 	}
@@ -318,8 +347,14 @@ func (x *exchange) dispatch() {
 	case ep.format == "-":
 		x.own(ep)
 		return
+	case ep.format == "" && x.r.Method == http.MethodPost && x.s.cfg.STS != nil:
+		x.delegate("sts", x.s.cfg.STS)
+		return
 	case ep.format == "":
 		x.welcome()
+		return
+	case ep.format == "v1" && x.s.cfg.API != nil:
+		x.delegate("api", x.s.cfg.API)
 		return
 	}
 	f := x.s.formats[ep.format]
@@ -334,20 +369,20 @@ func (x *exchange) dispatch() {
 		x.refuse(ref)
 		return
 	}
-	if !x.site.Rules.MayRead(x.principal) {
-		x.challenge()
-		return
-	}
 	if !x.enter(ep) {
+		// Who may not know what is here learns nothing about what is not.
+		if x.caller.Anonymous && !x.site.open {
+			x.challenge()
+			return
+		}
 		x.refuse(formats.Refuse(formats.NotFound, "no repository %q in this domain", printable(ep.repo)))
 		return
 	}
-	t, err := f.Route(rq)
+	t, err := x.admit()
 	if err != nil {
-		x.refuse(formats.AsRefusal(err))
+		x.fail(err)
 		return
 	}
-	x.target = t
 	if ref := x.decide(t.Name, t.Version, t.File); ref != nil {
 		x.refuse(ref)
 		return
@@ -359,9 +394,59 @@ func (x *exchange) dispatch() {
 		if x.r.Context().Err() != nil && errors.Is(err, context.Canceled) {
 			err = &formats.Refusal{Kind: formats.Unavailable, Message: "the client left before the answer", Err: err}
 		}
-		x.refuse(formats.AsRefusal(err))
+		x.fail(err)
 	}
 }
+
+// fail answers with an error.
+func (x *exchange) fail(err error) {
+	if errors.Is(err, errChallenge) {
+		x.challenge()
+		return
+	}
+	x.refuse(formats.AsRefusal(err))
+}
+
+// signs reports whether a request is for a part of the node that verifies AWS
+// signatures.
+func (s *Server) signs(r *http.Request) bool {
+	return s.cfg.API != nil && strings.HasPrefix(r.URL.Path, "/v1/") ||
+		s.cfg.STS != nil && (r.URL.Path == "/-/sts" || r.URL.Path == "/" && r.Method == http.MethodPost)
+}
+
+// delegate lets another room answer.
+func (x *exchange) delegate(what string, h http.Handler) {
+	x.repo, x.tier = what, "local"
+	rec := &recorder{ResponseWriter: x.w}
+	h.ServeHTTP(rec, x.r)
+	x.status, x.bytes = rec.status, rec.bytes
+}
+
+// recorder notes what another room answered.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	n, err := r.ResponseWriter.Write(p)
+	r.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 // enter finds the domain and the repository of a path.
 func (x *exchange) enter(ep endpoint) bool {
@@ -417,9 +502,9 @@ func (x *exchange) answer(t formats.Target) error {
 	return fmt.Errorf("target kind %d is not answered", t.Kind)
 }
 
-// decide asks policy about a coordinate.
+// decide asks the site's blocks about a coordinate.
 func (x *exchange) decide(n formats.Name, version, file string) *formats.Refusal {
-	d := x.site.Rules.Decide(x.principal, policy.ReadFromRepository, policy.Resource{
+	d := x.site.Rules.Decide(policy.Resource{
 		Domain: x.domain, Repository: x.repo, Format: x.format.ID(), Name: n.Canon, Version: version, File: file,
 	})
 	if d.Verdict == policy.Allow {

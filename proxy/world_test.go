@@ -113,7 +113,7 @@ func newWorldOf(t testing.TB, format string, regs ...http.Handler) (*world, []*f
 	w := &world{t: t, clock: &clock{at: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}, fs: vfs.NewMem(), dir: "store", budget: 20 * time.Second}
 	w.free.Store(1 << 40)
 	var fs []*faulty
-	main := catalog.Repository{Name: "main"}
+	main := catalog.Repository{Name: "main", Anonymous: true}
 	for i, h := range regs {
 		f := &faulty{Handler: h}
 		fs = append(fs, f)
@@ -133,7 +133,6 @@ func newWorldOf(t testing.TB, format string, regs ...http.Handler) (*world, []*f
 
 func (w *world) rules(cfg policy.Config) *policy.Rules {
 	w.t.Helper()
-	cfg.AnonymousRead = true
 	r, err := policy.New(cfg)
 	if err != nil {
 		w.t.Fatal(err)

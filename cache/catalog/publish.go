@@ -27,6 +27,7 @@ type VersionEdit struct {
 	Files  []formats.HeldAsset `cbor:"5,keyasint,omitempty"`
 	Status formats.Status      `cbor:"6,keyasint,omitempty"`
 	Delete bool                `cbor:"7,keyasint,omitempty"`
+	Open   bool                `cbor:"8,keyasint,omitempty"` // files are taken only while the version is Unfinished
 }
 
 func (*Publish) kind() string                     { return "publish" }
@@ -92,6 +93,14 @@ func (v *VersionEdit) apply(e *edit) error {
 	} else {
 		d.create(v.Row, formats.Hosting{Status: formats.Published, Origin: formats.OriginInternal, EntryRepository: e.repo.Name, Publisher: publisherOf(e.m.cmd.By)})
 	}
+	if d.existed && v.Open {
+		if d.holds(v.Files) {
+			return nil // no change at all, not even of status
+		}
+		if d.was != formats.Unfinished {
+			return fault(FaultConflict, "package-version", v.V, "%s %s is complete and takes no further files", e.row.Name.Show(), v.V)
+		}
+	}
 	if d.existed && v.Row != nil {
 		if v.Amend {
 			d.row.Raw, d.row.Aux, d.row.Flags, d.changed = v.Row.Raw, v.Row.Aux, v.Row.Flags, true
@@ -107,6 +116,21 @@ func (v *VersionEdit) apply(e *edit) error {
 		d.row.Hosting.Status = v.Status
 	}
 	return d.save(CausePublished)
+}
+
+// holds reports whether the version has all of these files already.
+func (d *draft) holds(files []formats.HeldAsset) bool {
+	for _, f := range files {
+		old := d.assets[f.File]
+		if old == nil || old.Evicted {
+			return false
+		}
+		was, _ := SumOf(old.Digests)
+		if is, _ := SumOf(f.Digests); was != is {
+			return false
+		}
+	}
+	return true
 }
 
 // publisherOf names who published; a hosted version always has one.

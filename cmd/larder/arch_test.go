@@ -26,7 +26,8 @@ const root = "../.."
 func rooms() map[string][]string {
 	return map[string][]string{
 		"cmd/larder":            {"*"},
-		"proxy":                 {"formats", "policy", "policy/origin", "cache", "cache/hot", "cache/store", "cache/catalog", "proxy/upstream"},
+		"proxy":                 {"formats", "policy", "policy/origin", "cache", "cache/hot", "cache/store", "cache/catalog", "proxy/upstream", "proxy/access"},
+		"proxy/access":          {"policy", "cache/catalog", "proxy/identity"},
 		"proxy/upstream":        {},
 		"proxy/codeartifact":    {"formats", "policy", "cache/catalog"},
 		"proxy/events":          {"formats", "cache/catalog"},
