@@ -101,6 +101,22 @@ func (c *Change) Version(v string) *VersionChange {
 	return nil
 }
 
+// Deed is what the change turned out to do, which the URL alone may not tell
+// (npm publishes and deprecates by the same request): taking a version away
+// weighs most, then adding files.
+func (c *Change) Deed() Deed {
+	deed := DeedMetadata
+	for i := range c.Versions {
+		switch vc := &c.Versions[i]; {
+		case vc.Delete:
+			return DeedDelete
+		case len(vc.Files) > 0:
+			deed = DeedPublish
+		}
+	}
+	return deed
+}
+
 // VersionChange is the change to one version.
 type VersionChange struct {
 	V string

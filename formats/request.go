@@ -71,8 +71,13 @@ type Target struct {
 	ContentType string
 	Derive      *Target // KindSidecar: the asset it is made from
 	Reply       *Reply  // KindLocal
-	Deed        Deed    // KindPublish
-	Auth        bool    // KindLocal: the answer is for those who may read the repository, and a client that sent no credential is challenged (npm's whoami)
+	// Hosted answers a KindDocument instead where the version of this target is
+	// one that the repository, or a repository upstream of it, holds with the
+	// file in question (npm's attestations of a version that was published
+	// here): a KindAsset, or a KindSidecar of one. It is never fetched.
+	Hosted *Target
+	Deed   Deed // KindPublish
+	Auth   bool // KindLocal: the answer is for those who may read the repository, and a client that sent no credential is challenged (npm's whoami)
 }
 
 // Reply is a complete small answer.
