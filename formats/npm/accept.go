@@ -16,6 +16,7 @@ const (
 	variantAbbreviated = "abbreviated"
 	variantVersion     = "version"
 	variantTags        = "dist-tags"
+	variantWrite       = "write" // full, with the revision that a change refers to
 )
 
 // negotiate picks the rendering for an Accept field. The abbreviated one is

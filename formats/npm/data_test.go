@@ -28,7 +28,14 @@ func TestRoute(t *testing.T) {
 			if accept != "" {
 				h.Set("Accept", accept)
 			}
-			target, err := New().Route(formattest.NewRequest(method, testBase, path, h))
+			rq := formattest.NewRequest(method, testBase, path, h)
+			d.MaybeScanArgs(t, "principal", &rq.Principal)
+			if d.HasArg("command") {
+				var command string
+				d.ScanArgs(t, "command", &command)
+				rq.Header.Set(headerCommand, command)
+			}
+			target, err := New().Route(rq)
 			fmt.Fprintf(&out, "%s\n    %s\n", line, showTarget(target, err))
 		}
 		return out.String()
@@ -58,6 +65,15 @@ func showTarget(t formats.Target, err error) string {
 	add("variant", t.Variant)
 	if t.Prime {
 		out += " prime"
+	}
+	if t.Kind == formats.KindPublish {
+		out += " deed=" + t.Deed.String()
+	}
+	if t.Auth {
+		out += " auth"
+	}
+	if t.Hosted != nil {
+		out += fmt.Sprintf(" hosted=[%s of %s]", t.Hosted.Kind, t.Hosted.Derive.File)
 	}
 	if t.Reply != nil {
 		out += " " + string(t.Reply.Body)

@@ -8,10 +8,11 @@ import (
 	"larder/formats"
 )
 
-// mendTags returns the tags of a view, the first layer's word winning. A tag
-// whose version is not in the view is dropped, but for "latest": every client
-// installs by it, and npm fails on a dangling one even where a range would
-// resolve.
+// mendTags returns the tags of a view. On the same tag the last layer, the
+// furthest upstream, has the word, unless the repository's own tags shall win. A
+// tag whose version is not in the view is dropped, but for "latest": every
+// client installs by it, and npm fails on a dangling one even where a range
+// would resolve.
 func mendTags(v *formats.View) map[string]string {
 	have := make(map[string]bool, len(v.Versions))
 	for _, row := range v.Versions {
@@ -22,7 +23,7 @@ func mendTags(v *formats.View) map[string]string {
 	tags := make(map[string]string)
 	for _, l := range v.Layers {
 		for tag, version := range l.Head.Tags {
-			if _, ok := tags[tag]; !ok {
+			if _, ok := tags[tag]; !ok || !v.LocalTags {
 				tags[tag] = version
 			}
 		}

@@ -3,6 +3,7 @@ package npm
 import (
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"larder/formats"
@@ -30,7 +31,7 @@ func (f *Format) Render(w io.Writer, v *formats.View, t formats.Target) (http.He
 			h.Set("Content-Type", mediaAbbreviated)
 		}
 		if err = unlisted(v); err == nil {
-			out.packument(v, t.Variant == variantAbbreviated)
+			out.packument(v, t.Variant)
 		}
 	}
 	if err == nil {
@@ -54,6 +55,8 @@ func unlisted(v *formats.View) error {
 		return formats.Refuse(formats.Blocked, "every version of %s is blocked here: %s", name, restrictionText(v.Hidden))
 	case v.Offline && (v.Missing > 0 || len(v.Versions) > 0):
 		return formats.Refuse(formats.NotHeld, "%s: none of its versions is held here, and this node is offline", name)
+	case !slices.ContainsFunc(v.Layers, func(l formats.Layer) bool { return !l.Local }):
+		return formats.Refuse(formats.NotFound, "%s has no version here", name) // all were unpublished
 	}
 	return nil
 }
@@ -100,15 +103,20 @@ func (o *output) quoted(s string) { o.buf = appendString(o.buf, s) }
 
 // packument writes the document that lists all versions of v. Rows come in the
 // order of the upstream document and are copied byte for byte.
-func (o *output) packument(v *formats.View, abbreviated bool) {
+func (o *output) packument(v *formats.View, variant string) {
 	o.buf = make([]byte, 0, outputPiece+32<<10)
-	head := v.Layers[0].Head
+	abbreviated := variant == variantAbbreviated
+	head := mergeHeads(v.Layers)
 	o.str("{")
 	if abbreviated {
 		o.str(`"name":`)
 		o.quoted(v.Name.Show())
 	} else {
-		o.headMembers(v.Name.Show(), head.Raw)
+		o.headMembers(v.Name.Show(), head.Raw, variant == variantWrite)
+	}
+	if variant == variantWrite {
+		o.str(`,"_rev":`)
+		o.quoted(revision(v))
 	}
 	o.str(`,"dist-tags":`)
 	o.tags(mendTags(v))
@@ -133,20 +141,24 @@ func (o *output) packument(v *formats.View, abbreviated bool) {
 	if abbreviated {
 		o.modified(head)
 	}
-	o.restrictions(v, head)
+	o.restrictions(v)
 	o.str("}")
 }
 
 // headMembers writes the package-level members upstream sent, in its order. The
 // two that list further versions are not: policyRestrictions is merged with
 // ours, and stagedVersions would lead around policy.
-func (o *output) headMembers(name string, raw []byte) {
+func (o *output) headMembers(name string, raw []byte, write bool) {
 	start := len(o.buf)
 	var m member
 	for ob, ok := openObject(raw); ok && ob.next(&m); {
 		switch string(m.key) {
 		case "policyRestrictions", "stagedVersions":
 			continue
+		case "_rev", "_attachments":
+			if write { // ours comes behind
+				continue
+			}
 		}
 		if len(o.buf) > start {
 			o.str(",")
@@ -172,13 +184,16 @@ func (o *output) times(v *formats.View, head *formats.Head) {
 		}
 		n++
 	}
-	hidden := make(map[string]bool, len(v.Hidden))
+	skip := make(map[string]bool, len(v.Hidden)+len(v.Versions)) // hidden, or told below
 	for _, h := range v.Hidden {
-		hidden[h.Version.V] = true
+		skip[h.Version.V] = true
+	}
+	for _, row := range v.Versions {
+		skip[row.V] = len(row.Raw) > 0
 	}
 	var m member
 	for ob, ok := openObject(head.Aux); ok && ob.next(&m); {
-		if hidden[string(m.key)] {
+		if skip[string(m.key)] {
 			continue
 		}
 		sep()

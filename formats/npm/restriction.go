@@ -13,17 +13,23 @@ import (
 // "versions" (npm-pick-manifest): a range falls back to a version that is
 // allowed, and a pin on one that is not fails with E403 and this message
 // instead of "no matching version". Other clients pass over it.
-func (o *output) restrictions(v *formats.View, head *formats.Head) {
+func (o *output) restrictions(v *formats.View) {
 	var theirs struct {
 		Message  string                     `json:"message"`
 		Versions map[string]json.RawMessage `json:"versions"`
 	}
-	if raw := find(head.Raw, "policyRestrictions"); raw != nil {
+	for _, l := range v.Layers {
 		// Upstream (another larder, say) may restrict too; what it lists has no
 		// row here, so only that it is restricted is passed on.
-		if json.Unmarshal(raw, &theirs) != nil {
-			theirs.Versions = nil
+		if raw := find(l.Head.Raw, "policyRestrictions"); raw != nil {
+			if json.Unmarshal(raw, &theirs) != nil {
+				theirs.Versions = nil
+			}
+			break
 		}
+	}
+	for _, row := range v.Versions {
+		delete(theirs.Versions, row.V) // held by another place
 	}
 	if len(v.Hidden) == 0 && len(theirs.Versions) == 0 {
 		return

@@ -33,7 +33,8 @@ const maxSearchText = 256
 //	/-/npm/v1/attestations/NAME@VERSION  attestations
 //	/-/npm/v1/keys, /-/v1/search, /-/npm/v1/security/..., /-/ping, /-/whoami
 //
-// NAME may be scoped, as "@scope%2fname" or "@scope/name".
+// NAME may be scoped, as "@scope%2fname" or "@scope/name". What writes is in
+// routeWrite and routeTag.
 func (f *Format) Route(rq *formats.Request) (formats.Target, error) {
 	segs := rq.Segments
 	if n := len(segs); n > 0 && segs[n-1] == "" {
@@ -52,11 +53,14 @@ func (f *Format) Route(rq *formats.Request) (formats.Target, error) {
 	if !ok {
 		return formats.Target{}, formats.Refuse(formats.NotFound, "%q is not an npm package name", clip(segs[0]))
 	}
-	if err := reads(rq); err != nil {
-		return formats.Target{}, err
+	if rq.Method != http.MethodGet && rq.Method != http.MethodHead {
+		return routeWrite(rq, name, rest)
 	}
 	t := formats.Target{Kind: formats.KindListing, Name: name, Fresh: formats.Revalidate}
 	switch {
+	case len(rest) == 0 && rq.Query.Get("write") == "true":
+		t.Variant = variantWrite
+		return t, nil
 	case len(rest) == 0:
 		t.Variant = negotiate(rq.Header)
 		return t, nil
@@ -109,11 +113,11 @@ func routeService(rq *formats.Request, segs []string) (formats.Target, error) {
 			return formats.Target{}, formats.Refuse(formats.Method, "/%s takes POST", path)
 		}
 		return formats.Target{Kind: formats.KindPass, Doc: path, Fresh: formats.NoStore, ContentType: mediaFull}, nil
-	case path == "-/v1/login" || segs[0] == "user":
-		return formats.Target{}, formats.Refuse(formats.NotSupported,
-			"this repository has no accounts to log in to; reading needs none")
 	case segs[0] == "package":
 		return routePackage(rq, segs[1:])
+	}
+	if err := noAccounts(rq, path, segs); err != nil {
+		return formats.Target{}, err
 	}
 	if err := reads(rq); err != nil {
 		return formats.Target{}, err
@@ -122,10 +126,7 @@ func routeService(rq *formats.Request, segs []string) (formats.Target, error) {
 	case path == "-/ping":
 		return local(formats.JSONReply(http.StatusOK, "{}")), nil
 	case path == "-/whoami":
-		// Not 401: with the challenge that goes with it npm hides the message and
-		// sends the user to log in again.
-		return formats.Target{}, formats.Refuse(formats.NotSupported,
-			"not logged in: this repository has no accounts, and reading needs none")
+		return routeWhoami(rq)
 	case path == keysPath:
 		return document(keysPath), nil
 	case strings.HasPrefix(path, attestationsPath):
@@ -135,8 +136,6 @@ func routeService(rq *formats.Request, segs []string) (formats.Target, error) {
 			return formats.Target{}, formats.Refuse(formats.BadRequest, "the search text is longer than %d bytes", maxSearchText)
 		}
 		return formats.Target{Kind: formats.KindSearch, Doc: searchPath + searchQuery(rq.Query), Fresh: formats.NoStore, ContentType: mediaFull}, nil
-	case path == "-/all" || strings.HasPrefix(path, "-/npm/v1/") || strings.HasPrefix(path, "-/org/") || strings.HasPrefix(path, "-/team/"):
-		return formats.Target{}, formats.Refuse(formats.NotSupported, "/%s is not offered by this repository", clip(path))
 	}
 	return formats.Target{}, notFound(rq)
 }
@@ -152,15 +151,19 @@ func routePackage(rq *formats.Request, segs []string) (formats.Target, error) {
 		return formats.Target{}, formats.Refuse(formats.NotFound, "%q is not an npm package name", clip(segs[0]))
 	case len(rest) > 2 || len(rest) == 0:
 		return formats.Target{}, notFound(rq)
+	case rest[0] == "visibility" && len(rest) == 1 && rq.Method == http.MethodGet:
+		return local(formats.JSONReply(http.StatusOK, `{"public":false}`)), nil // npm asks before it makes a provenance
 	case rest[0] != "dist-tags":
 		return formats.Target{}, formats.Refuse(formats.NotSupported,
-			"access, collaborators and the like of %s are not kept by this repository", name.Canon)
+			"access, collaborators and the like of %s are not kept by this repository: policy decides who may do what", name.Canon)
+	case len(rest) == 2:
+		return routeTag(rq, name, rest[1])
+	}
+	if rq.Method == http.MethodPut || rq.Method == http.MethodPost {
+		return formats.Target{}, formats.Refuse(formats.NotSupported, "tags are set one by one, at /-/package/NAME/dist-tags/TAG")
 	}
 	if err := reads(rq); err != nil {
 		return formats.Target{}, err
-	}
-	if len(rest) == 2 {
-		return formats.Target{}, notFound(rq)
 	}
 	return formats.Target{Kind: formats.KindListing, Name: name, Variant: variantTags, Fresh: formats.Revalidate}, nil
 }
@@ -177,6 +180,11 @@ func routeAttestations(rq *formats.Request, spec string) (formats.Target, error)
 	}
 	t := document(attestationsPath + spec)
 	t.Name, t.Version = name, spec[i+1:]
+	bundle := formats.Target{Kind: formats.KindAsset, Name: name, Version: t.Version, File: bundleFile(name.Canon, t.Version),
+		Fresh: formats.Immutable, ContentType: mediaFull}
+	hosted := bundle
+	hosted.Kind, hosted.Derive = formats.KindSidecar, &bundle
+	t.Hosted = &hosted
 	return t, nil
 }
 
@@ -188,13 +196,13 @@ func local(r *formats.Reply) formats.Target {
 	return formats.Target{Kind: formats.KindLocal, Reply: r, Fresh: formats.NoStore}
 }
 
-// reads refuses what would write.
+// reads refuses what would write where nothing can be written.
 func reads(rq *formats.Request) error {
 	switch rq.Method {
 	case http.MethodGet, http.MethodHead:
 		return nil
 	case http.MethodPut, http.MethodPost, http.MethodDelete, http.MethodPatch:
-		return formats.Refuse(formats.Method, "this repository is read-only: publishing, unpublishing and changing tags are not offered here")
+		return formats.Refuse(formats.Method, "%s is no way to ask for /%s", rq.Method, clip(rq.Path))
 	}
 	return formats.Refuse(formats.Method, "method %s is not part of the npm registry protocol", clip(rq.Method))
 }

@@ -99,15 +99,23 @@ func describe(hit formats.SearchHit) searchPackage {
 			p.Publisher = &searchUser{user.Name, user.Email}
 		}
 	}
-	if hit.Head == nil {
-		return p
+	said := func(key string) []byte { // of the package, else of its version
+		if hit.Head != nil {
+			if raw := find(hit.Head.Raw, key); raw != nil {
+				return raw
+			}
+		}
+		if hit.Version != nil {
+			return find(hit.Version.Raw, key)
+		}
+		return nil
 	}
-	p.Description = text(find(hit.Head.Raw, "description"))
-	if raw := find(hit.Head.Raw, "keywords"); raw != nil && json.Unmarshal(raw, &p.Keywords) != nil {
+	p.Description = text(said("description"))
+	if raw := said("keywords"); raw != nil && json.Unmarshal(raw, &p.Keywords) != nil {
 		p.Keywords = nil
 	}
 	var people []struct{ Name, Email string }
-	if raw := find(hit.Head.Raw, "maintainers"); raw != nil && json.Unmarshal(raw, &people) == nil {
+	if raw := said("maintainers"); raw != nil && json.Unmarshal(raw, &people) == nil {
 		for _, m := range people {
 			p.Maintainers = append(p.Maintainers, searchUser{m.Name, m.Email})
 		}

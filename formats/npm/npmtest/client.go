@@ -150,3 +150,51 @@ func Installed(dir, name string) string {
 	}
 	return m.Version
 }
+
+// Package writes a package that the client can publish to a registry with a
+// token into dir. manifest is its package.json.
+func (c Client) Package(dir, registry, token string, manifest map[string]any) error {
+	if err := c.Project(dir, registry, nil); err != nil {
+		return err
+	}
+	u, err := url.Parse(registry)
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(manifest)
+	if err != nil {
+		return err
+	}
+	npmrc := fmt.Sprintf("registry=%s/\n//%s%s/:_authToken=%s\n", registry, u.Host, u.Path, token)
+	files := map[string]string{"package.json": string(body), "README.md": "# Published by " + c.Name + "\n", "index.js": "module.exports = 1\n", ".npmrc": npmrc}
+	if c.Name == "yarn4" {
+		settings, err := os.ReadFile(filepath.Join(dir, ".yarnrc.yml"))
+		if err != nil {
+			return err
+		}
+		files[".yarnrc.yml"] = string(settings) + fmt.Sprintf("npmPublishRegistry: %q\nnpmAuthToken: %q\n", registry, token)
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Publish publishes the package in dir under a dist-tag.
+func (c Client) Publish(ctx context.Context, dir, home, tag string) (output string, err error) {
+	args := map[string][]string{
+		"npm":   {"publish", "--tag", tag},
+		"pnpm":  {"publish", "--no-git-checks", "--tag", tag},
+		"yarn1": {"publish", "--non-interactive", "--tag", tag},
+		"yarn4": {"npm", "publish", "--tag", tag},
+		"bun":   {"publish", "--tag", tag},
+	}[c.Name]
+	if c.Name == "yarn4" { // it packs installed projects only
+		if out, err := c.Run(ctx, dir, home, "install"); err != nil {
+			return out, err
+		}
+	}
+	return c.Run(ctx, dir, home, args...)
+}
