@@ -1,6 +1,7 @@
 package npm
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -106,6 +107,9 @@ func (r *stringReader) Read(p []byte) (int, error) {
 }
 
 func (r *stringReader) read(p []byte) (n int, err error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
 	if r.done {
 		return 0, io.EOF
 	}
@@ -117,34 +121,50 @@ func (r *stringReader) read(p []byte) (n int, err error) {
 			return 0, err
 		}
 	}
-	for n < len(p) && r.s.pos < r.s.end {
-		c := r.s.buf[r.s.pos]
-		switch {
-		case c == '"':
-			r.s.pos++
-			r.done = true
-			return n, io.EOF
-		case c == '\\':
-			if n > 0 {
-				return n, nil // an escape is read when nothing waits before it
-			}
-			if c, err = r.escape(); err != nil {
-				return 0, err
-			}
-		default:
-			r.s.pos++
+	if r.s.buf[r.s.pos] == '\\' {
+		c, err := r.escape()
+		if err != nil {
+			return 0, err
 		}
-		if !base64Byte(c) || r.padded && c != '=' {
-			return n, formats.Refuse(formats.BadRequest, "the tarball is not base64")
-		}
-		r.padded = c == '='
-		p[n] = c
-		n++
+		p[0] = c
+		return 1, r.check(p[:1])
 	}
-	return n, nil
+	text := r.s.buf[r.s.pos:r.s.end]
+	text = text[:min(len(text), len(p))]
+	if i := bytes.IndexByte(text, '"'); i >= 0 {
+		text = text[:i]
+		r.done = true
+	}
+	if i := bytes.IndexByte(text, '\\'); i >= 0 {
+		text = text[:i]
+		r.done = false
+	}
+	r.s.pos += copy(p, text)
+	if r.done {
+		r.s.pos++
+		err = io.EOF
+	}
+	if bad := r.check(text); bad != nil {
+		return 0, bad
+	}
+	return len(text), err
 }
 
-func base64Byte(c byte) bool { return alnum(c) || c == '+' || c == '/' || c == '=' }
+// check refuses what the base64 decoder would pass over: line ends, and
+// anything behind the padding. Other foreign bytes it refuses itself.
+func (r *stringReader) check(text []byte) error {
+	bad := bytes.IndexByte(text, '\n') >= 0 || bytes.IndexByte(text, '\r') >= 0
+	if r.padded {
+		bad = bad || len(bytes.Trim(text, "=")) > 0
+	} else if i := bytes.IndexByte(text, '='); i >= 0 {
+		r.padded = true
+		bad = bad || len(bytes.Trim(text[i:], "=")) > 0
+	}
+	if bad {
+		return formats.Refuse(formats.BadRequest, "the tarball is not base64")
+	}
+	return nil
+}
 
 // escape takes one escape sequence: "\/" or "\u00XX".
 func (r *stringReader) escape() (byte, error) {

@@ -2,8 +2,10 @@ package npm
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"runtime"
+	"strings"
 	"testing"
 
 	"larder/formats"
@@ -107,4 +109,68 @@ func (f forever) Read(p []byte) (int, error) {
 		p[i] = f.c
 	}
 	return len(p), nil
+}
+
+// discard is an Intake that keeps nothing of what it takes in.
+type discard struct {
+	formats.Intake
+	io.Reader
+}
+
+func (d discard) Read(p []byte) (int, error)                             { return d.Reader.Read(p) }
+func (d discard) Version(formats.Name, string) (*formats.Version, error) { return nil, nil }
+
+func (d discard) Spool(_ context.Context, r io.Reader) (formats.Spool, error) {
+	n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, r, make([]byte, 64<<10))
+	return emptySpool(n), err
+}
+
+// emptySpool is a file of which only the size is known.
+type emptySpool int64
+
+func (e emptySpool) Size() int64                       { return int64(e) }
+func (e emptySpool) Digests() []formats.Digest         { return nil }
+func (e emptySpool) ReadAt([]byte, int64) (int, error) { return 0, io.EOF }
+
+// uploadOf reads a publish request whose tarball has size bytes.
+func uploadOf(tb testing.TB, size int64) {
+	quads := strings.Repeat("QUJD", 4096)
+	body := io.MultiReader(strings.NewReader(`{"_id":"x","_attachments":{"x-1.0.0.tgz":{"data":"`), io.LimitReader(&endless{quads}, size/3*4),
+		strings.NewReader(`"}},"versions":{"1.0.0":{"name":"x"}}}`))
+	up := &upload{ctx: tb.Context(), in: discard{Reader: body}, name: formats.Name{Canon: "x"}}
+	if err := up.read(newStream(body, maxUpload)); err != nil {
+		tb.Fatal(err)
+	}
+	if up.tarball.Size() != size/3*3 {
+		tb.Fatalf("%d bytes arrived, want %d", up.tarball.Size(), size/3*3)
+	}
+}
+
+// endless repeats a text for ever.
+type endless struct{ text string }
+
+func (e *endless) Read(p []byte) (n int, err error) {
+	for n < len(p) {
+		n += copy(p[n:], e.text[:min(len(e.text), (len(p)-n+3)/4*4)])
+	}
+	return n, nil
+}
+
+// TestUploadMemory: a publish request is never held.
+func TestUploadMemory(t *testing.T) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	uploadOf(t, 192<<20)
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > 2<<20 {
+		t.Errorf("reading 192 MiB allocated %d bytes", got)
+	}
+}
+
+func BenchmarkUpload(b *testing.B) {
+	b.SetBytes(64 << 20)
+	b.ReportAllocs()
+	for b.Loop() {
+		uploadOf(b, 64<<20)
+	}
 }

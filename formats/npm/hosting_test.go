@@ -243,10 +243,9 @@ func TestNpmChanges(t *testing.T) {
 	if v := h.repo.Version("@larder/mine", "1.0.0"); find(v.Raw, "deprecated") != nil || v.Flags != 0 {
 		t.Errorf("after undeprecate: %s, flags %d", v.Raw, v.Flags)
 	}
-	run(true, "not offered", "owner", "add", "bob", "@larder/mine")
-	run(true, "not kept", "star", "@larder/mine")
-	run(true, "not kept", "access", "list", "collaborators", "@larder/mine")
-	run(true, "not offered", "token", "list")
+	for _, args := range [][]string{{"not offered", "owner", "add", "bob"}, {"not kept", "star"}, {"not kept", "access", "list", "collaborators"}, {"not offered", "token", "list"}} {
+		run(true, args[0], append(args[1:], "@larder/mine")...)
+	}
 	run(false, "- @larder/mine@1.1.0", "unpublish", "@larder/mine@1.1.0")
 	if h.repo.Version("@larder/mine", "1.1.0") != nil {
 		t.Error("1.1.0 is still there")

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"larder/formats"
 	"larder/formats/formattest"
@@ -148,7 +147,20 @@ func TestPublishRow(t *testing.T) {
 	if newest, ok := parseRevision(rev); !ok || !newest.Equal(testNow()) {
 		t.Errorf("_rev %q is of %s", rev, newest)
 	}
+}
 
+// TestPublishAgain: a version is published once.
+func TestPublishAgain(t *testing.T) {
+	repo := formattest.NewRepository(t, testNow())
+	n := formats.Name{Canon: "@tiny/core", NS: "tiny"}
+	doc := publishDoc(n.Canon, "1.0.0", pack(t, packageJSON(n.Canon, "1.0.0"), entry{name: "package/README.md", body: "# read"}), func(doc map[string]any) {
+		doc["versions"].(map[string]any)["1.0.0"].(map[string]any)["dependencies"] = map[string]string{"@s/a": "^1", "b": "2"}
+	})
+	if _, err := put(repo, "@tiny%2fcore", doc); err != nil {
+		t.Fatal(err)
+	}
+	row := repo.Version(n.Canon, "1.0.0")
+	full := render(t, repo, n, variantFull)
 	var b bench // what we render, another larder can read
 	if err := b.parse("@tiny/core", string(full)); err != nil || len(b.versions) != 1 || b.versions[0].Assets[0].Digests == nil {
 		t.Errorf("parse of the rendered packument: %v", err)
@@ -264,6 +276,11 @@ func TestPublishRefuses(t *testing.T) {
 			t.Errorf("%s: published", what)
 		}
 	}
+}
+
+// TestPublishRefusesDocuments: bodies that are no document of a package, and
+// coordinates that may be read but not published.
+func TestPublishRefusesDocuments(t *testing.T) {
 	for what, body := range map[string]string{
 		"twice":  `{"name":"x","name":"x"}`,
 		"array":  `[]`,
@@ -283,224 +300,4 @@ func TestPublishRefuses(t *testing.T) {
 		_, err := put(formattest.NewRepository(t, testNow()), escapeName(name), publishDoc(name, "1.0.0", pack(t, packageJSON(name, "1.0.0")), nil))
 		wantRefusal(t, name, err, formats.BadRequest, "name of a new package")
 	}
-}
-
-func TestTarballRefuses(t *testing.T) {
-	ok := packageJSON("x", "1.0.0")
-	plainTar := func() []byte {
-		z, _ := gzip.NewReader(bytes.NewReader(pack(t, ok)))
-		b, _ := io.ReadAll(z)
-		return b
-	}
-	regzip := func(b []byte) []byte {
-		var out bytes.Buffer
-		z := gzip.NewWriter(&out)
-		z.Write(b)
-		z.Close()
-		return out.Bytes()
-	}
-	many := []entry{ok}
-	for what, c := range map[string]struct {
-		tarball []byte
-		say     string
-	}{
-		"climbs":           {pack(t, ok, entry{name: "package/../../etc/x"}), "leads out"},
-		"absolute":         {pack(t, ok, entry{name: "/etc/passwd"}), "leads out"},
-		"drive":            {pack(t, ok, entry{name: "package/C:/x"}), "leads out"},
-		"backslash":        {pack(t, ok, entry{name: `package/..\x`}), "cannot be the name"},
-		"control":          {pack(t, ok, entry{name: "package/a\nb"}), "cannot be the name"},
-		"symlink":          {pack(t, ok, entry{name: "package/l", kind: tar.TypeSymlink, link: "/etc"}), "is a link"},
-		"hard link":        {pack(t, ok, entry{name: "package/l", kind: tar.TypeLink, link: "package/package.json"}), "is a link"},
-		"device":           {pack(t, ok, entry{name: "package/d", kind: tar.TypeChar}), "neither"},
-		"twice":            {pack(t, ok, entry{name: "package/a"}, entry{name: "package/a", body: "x"}), "twice"},
-		"twice stripped":   {pack(t, ok, entry{name: "package/a"}, entry{name: "other/a", body: "x"}), "twice"},
-		"second manifest":  {pack(t, ok, entry{name: "other/package.json", body: ok.body}), "twice"},
-		"spelled manifest": {pack(t, ok, entry{name: "package/Package.json", body: ok.body}), "two spellings"},
-		"beside":           {pack(t, ok, entry{name: "package.json", body: ok.body}), "beside"},
-		"no manifest":      {pack(t, entry{name: "package/a"}), "no package.json"},
-		"other name":       {pack(t, packageJSON("y", "1.0.0")), `of "y"`},
-		"other version":    {pack(t, packageJSON("x", "1.0.1")), "has version"},
-		"two names":        {pack(t, entry{name: "package/package.json", body: `{"name":"x","version":"1.0.0","name":"x"}`}), "twice"},
-		"manifest broken":  {pack(t, entry{name: "package/package.json", body: `{"name":`}), "cannot be read"},
-		"behind the end":   {regzip(append(plainTar(), "more"...)), "follow the end"},
-		"second archive":   {regzip(append(plainTar(), plainTar()...)), "follow the end"},
-		"second stream":    {append(pack(t, ok), pack(t, entry{name: "package/b"})...), "follow the end"},
-		"cut":              {pack(t, ok)[:60], "damaged"},
-		"behind gzip":      {append(pack(t, ok), "more"...), "damaged"},
-		"no tar":           {regzip([]byte(strings.Repeat("x", 2000))), "not a well-formed"},
-		"empty":            {pack(t, many[:0]...), "no package.json"},
-		"bomb":             {pack(t, ok, entry{name: "package/zeros", body: string(make([]byte, 100<<20))}), "times its size"},
-		"big manifest":     {pack(t, entry{name: "package/package.json", body: strings.Repeat(" ", maxPackageJSON+1)}), "over"},
-	} {
-		found, err := inspectTarball(t.Context(), formattest.SpoolOf(c.tarball))
-		if err == nil {
-			err = found.check("x", "1.0.0")
-		}
-		wantRefusal(t, what, err, formats.BadRequest, c.say)
-	}
-	for what, tgz := range map[string][]byte{
-		"other folder": pack(t, entry{name: "x-1.0.0/", kind: tar.TypeDir}, entry{name: "x-1.0.0/package.json", body: "\xef\xbb\xbf" + ok.body}),
-		"v":            pack(t, packageJSON("x", "v1.0.0")),
-		"build":        pack(t, packageJSON("x", "1.0.0+b.1")),
-		"padding":      regzip(append(plainTar(), make([]byte, 10240)...)),
-		"git archive":  pack(t, ok, entry{name: "package/deep/package.json", body: `{}`}),
-	} {
-		found, err := inspectTarball(t.Context(), formattest.SpoolOf(tgz))
-		if err == nil {
-			err = found.check("x", "1.0.0")
-		}
-		if err != nil {
-			t.Errorf("%s: %v", what, err)
-		}
-	}
-}
-
-// hosted is a repository with some versions of x, one a second.
-func hosted(t *testing.T, versions ...string) *formattest.Repository {
-	t.Helper()
-	repo := formattest.NewRepository(t, testNow())
-	for i, v := range versions {
-		if _, err := put(repo, "x", publishDoc("x", v, pack(t, packageJSON("x", v)), nil)); err != nil {
-			t.Fatal(err)
-		}
-		repo.Version("x", v).Hosting.Since = testNow().Add(time.Duration(i) * time.Second)
-	}
-	return repo
-}
-
-// edited is what a client PUTs after it changed a document.
-func edited(t *testing.T, doc []byte, change func(versions map[string]any)) []byte {
-	t.Helper()
-	var d map[string]any
-	if err := json.Unmarshal(doc, &d); err != nil {
-		t.Fatal(err)
-	}
-	change(d["versions"].(map[string]any))
-	out, err := json.Marshal(d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
-func TestDeprecate(t *testing.T) {
-	repo := hosted(t, "1.0.0", "1.1.0")
-	n := formats.Name{Canon: "x"}
-	doc := render(t, repo, n, variantWrite)
-	set := func(v, key string, val any) func(map[string]any) {
-		return func(vs map[string]any) { vs[v].(map[string]any)[key] = val }
-	}
-	was := string(repo.Version("x", "1.0.0").Raw)
-	c, err := put(repo, "x", edited(t, doc, set("1.0.0", "deprecated", "old <b>\n")))
-	if err != nil || len(c.Versions) != 1 || c.Versions[0].Expect == "" || c.Deed() != formats.DeedMetadata {
-		t.Fatalf("deprecate: %+v, %v", c, err)
-	}
-	row := repo.Version("x", "1.0.0")
-	if text(find(row.Raw, "deprecated")) != "old <b>\n" || row.Flags != formats.Deprecated || len(row.Aux) == 0 {
-		t.Errorf("deprecated row: %s", row.Raw)
-	}
-	if _, err := put(repo, "x", edited(t, doc, set("1.0.0", "deprecated", ""))); err != nil {
-		t.Fatal(err)
-	}
-	if row := repo.Version("x", "1.0.0"); string(row.Raw) != was || row.Flags != 0 {
-		t.Errorf("undeprecated row: %s, was %s", row.Raw, was)
-	}
-	if c, err := put(repo, "x", doc); err != nil || len(c.Versions) != 0 {
-		t.Errorf("no change: %+v, %v", c, err)
-	}
-	_, err = put(repo, "x", edited(t, doc, set("1.0.0", "bin", "evil")))
-	wantRefusal(t, "other member", err, formats.BadRequest, `1.0.0 in "bin"`)
-	_, err = put(repo, "x", edited(t, doc, func(vs map[string]any) { delete(vs["1.1.0"].(map[string]any), "_id") }))
-	wantRefusal(t, "member gone", err, formats.BadRequest, `1.1.0 in "_id"`)
-	foreign := edited(t, doc, func(vs map[string]any) {
-		vs["9.0.0"] = map[string]any{"name": "x", "version": "9.0.0", "deprecated": "no"}
-	})
-	_, err = put(repo, "x", foreign)
-	wantRefusal(t, "an upstream's version", err, formats.BadRequest, "upstream")
-	_, err = put(repo, "x", []byte(`{"name":"x","versions":{"9.0.0":{"name":"x","version":"9.0.0"}}}`))
-	wantRefusal(t, "no tarball", err, formats.BadRequest, "no tarball")
-	_, err = put(repo, "x", []byte(`{"_id":"x","maintainers":[]}`))
-	wantRefusal(t, "owners", err, formats.NotSupported, "owners")
-	_, err = put(repo, "x", publishDoc("x", "1.2.0", pack(t, packageJSON("x", "1.2.0")), nil), headerCommand, "deprecate")
-	wantRefusal(t, "publish called deprecate", err, formats.BadRequest, "may not carry")
-	_, err = put(repo, "x", edited(t, doc, set("1.0.0", "deprecated", strings.Repeat("x", maxDeprecation+1))))
-	wantRefusal(t, "long text", err, formats.BadRequest, "longer")
-}
-
-func TestTags(t *testing.T) {
-	repo := hosted(t, "1.0.0", "1.1.0")
-	if _, err := put(repo, "-/package/x/dist-tags/old", []byte(` "1.0.0" `)); err != nil {
-		t.Fatal(err)
-	}
-	if got := string(render(t, repo, formats.Name{Canon: "x"}, variantTags)); got != `{"latest":"1.1.0","old":"1.0.0"}` {
-		t.Errorf("tags %s", got)
-	}
-	for body, say := range map[string]string{`"2.0.0"`: "version not found", `"1.0.0`: "one JSON string", `{}`: "one JSON string", ``: "one JSON string", `"a b"`: "one JSON string"} {
-		_, err := put(repo, "-/package/x/dist-tags/old", []byte(body))
-		if err == nil || !strings.Contains(err.Error(), say) {
-			t.Errorf("body %q: %v, want %q", body, err, say)
-		}
-	}
-	_, err := put(repo, "-/package/x/dist-tags/1.x", []byte(`"1.0.0"`))
-	wantRefusal(t, "range", err, formats.BadRequest, "range")
-	_, err = send(repo, http.MethodDelete, "-/package/x/dist-tags/latest", nil)
-	wantRefusal(t, "rm latest", err, formats.BadRequest, "latest")
-	_, err = send(repo, http.MethodDelete, "-/package/x/dist-tags/new", nil)
-	wantRefusal(t, "rm unknown", err, formats.NotFound, "no tag")
-	if _, err := send(repo, http.MethodDelete, "-/package/x/dist-tags/old", nil); err != nil {
-		t.Error(err)
-	}
-	if _, err := put(repo, "x", publishDoc("x", "2.0.0-a", pack(t, packageJSON("x", "2.0.0-a")), func(d map[string]any) { d["dist-tags"] = map[string]any{"next": "2.0.0-a"} })); err != nil {
-		t.Fatal(err)
-	}
-	if got := string(render(t, repo, formats.Name{Canon: "x"}, variantTags)); got != `{"latest":"1.1.0","next":"2.0.0-a"}` {
-		t.Errorf("tags %s", got)
-	}
-}
-
-func TestUnpublish(t *testing.T) {
-	n := formats.Name{Canon: "x"}
-	repo := hosted(t, "1.0.0", "1.1.0", "2.0.0")
-	doc := render(t, repo, n, variantWrite)
-	rev := text(find(doc, "_rev"))
-	_, err := put(repo, "x/-rev/"+rev, doc)
-	wantRefusal(t, "nothing left out", err, formats.BadRequest, "nothing to unpublish")
-	_, err = put(repo, "x/-rev/"+rev, edited(t, doc, func(vs map[string]any) { clear(vs) }))
-	wantRefusal(t, "all left out", err, formats.BadRequest, "one version")
-	_, err = put(repo, "x/-rev/"+rev, edited(t, doc, func(vs map[string]any) {
-		delete(vs, "2.0.0")
-		vs["1.0.0"].(map[string]any)["deprecated"] = "x"
-	}))
-	wantRefusal(t, "deprecates too", err, formats.BadRequest, "nothing but")
-
-	// A version that came after the document was read is not taken for removed.
-	if _, err := put(repo, "x", publishDoc("x", "2.1.0", pack(t, packageJSON("x", "2.1.0")), nil)); err != nil {
-		t.Fatal(err)
-	}
-	repo.Version("x", "2.1.0").Hosting.Since = testNow().Add(time.Minute)
-	c, err := put(repo, "x/-rev/"+rev, edited(t, doc, func(vs map[string]any) { delete(vs, "2.0.0") }))
-	if err != nil || len(c.Versions) != 1 || c.Versions[0].V != "2.0.0" || c.Deed() != formats.DeedDelete {
-		t.Fatalf("unpublish: %+v, %v", c, err)
-	}
-	_, err = send(repo, http.MethodDelete, "x/-/x-2.0.0.tgz/-rev/"+rev, nil)
-	wantRefusal(t, "its tarball", err, formats.NotFound, "holds no x@2.0.0")
-	if c, err := send(repo, http.MethodDelete, "x/-/x-2.1.0.tgz/-rev/"+rev, nil); err != nil || c.Tags["latest"] != "1.1.0" {
-		t.Errorf("latest after its version went: %+v, %v", c, err)
-	}
-	if _, err := put(repo, "x", publishDoc("x", "3.0.0", pack(t, packageJSON("x", "3.0.0")), nil)); err != nil {
-		t.Fatal(err)
-	}
-	repo.Version("x", "3.0.0").Hosting.Since = testNow().Add(time.Hour)
-	for _, rev := range []string{rev, "7-abc", "-", "1-00000000000000zz"} {
-		_, err = send(repo, http.MethodDelete, "x/-rev/"+rev, nil)
-		wantRefusal(t, "revision "+rev, err, formats.Conflict, "")
-	}
-	rev = text(find(render(t, repo, n, variantWrite), "_rev"))
-	if c, err := send(repo, http.MethodDelete, "x/-rev/"+rev, nil); err != nil || len(c.Versions) != 3 || len(repo.View(n, testBase).Versions) != 0 {
-		t.Errorf("unpublish all: %+v, %v", c, err)
-	}
-	_, err = send(repo, http.MethodDelete, "x/-rev/"+rev, nil)
-	wantRefusal(t, "nothing held", err, formats.BadRequest, "upstream")
-	_, err = New().Render(io.Discard, repo.View(n, testBase), formats.Target{Name: n, Variant: variantFull})
-	wantRefusal(t, "render of nothing", err, formats.NotFound, "no version")
 }
