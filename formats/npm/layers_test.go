@@ -167,3 +167,43 @@ func TestDescribeManifests(t *testing.T) {
 		t.Errorf("readme %q of no tarball", got)
 	}
 }
+
+// TestSearchHosted: a package that was published here is found with what its
+// head or its version says, and with the members npm search needs.
+func TestSearchHosted(t *testing.T) {
+	repo := formattest.NewRepository(t, testNow())
+	doc := publishDoc("@tiny/core", "1.0.0", pack(t, packageJSON("@tiny/core", "1.0.0")), func(doc map[string]any) {
+		m := doc["versions"].(map[string]any)["1.0.0"].(map[string]any)
+		m["description"], m["keywords"] = "tiny", []string{"small"}
+	})
+	if _, err := put(repo, "@tiny%2fcore", doc); err != nil {
+		t.Fatal(err)
+	}
+	n := formats.Name{Canon: "@tiny/core", NS: "tiny"}
+	row := repo.Version(n.Canon, "1.0.0")
+	row.Hosting.Publisher = "ada"
+	for _, head := range []*formats.Head{nil, {}, repo.View(n, testBase).Layers[0].Head} {
+		reply := New().Results(nil, []formats.SearchHit{{Name: n, Head: head, Version: row}}, 1)
+		want := `"package":{"name":"@tiny/core","scope":"tiny","version":"1.0.0","description":"tiny","keywords":["small"],"date":"2026-11-25T12:30:15.123Z",` +
+			`"publisher":{"username":"ada"},"maintainers":[],"links":{}}`
+		if !strings.Contains(string(reply.Body), want) {
+			t.Errorf("head %v: %s, want %s", head, reply.Body, want)
+		}
+	}
+}
+
+// TestUploadBounds: nothing of a document is kept beyond its limits.
+func TestUploadBounds(t *testing.T) {
+	long := strings.Repeat("k", maxMemberName+1)
+	repo := formattest.NewRepository(t, testNow())
+	_, err := put(repo, "x", []byte(`{"`+long+`":1}`))
+	wantRefusal(t, "long name", err, formats.BadRequest, "too long a name")
+	_, err = put(repo, "x", []byte(`{"dist-tags":{"a":"`+strings.Repeat("k", maxReadme)+`"}}`))
+	wantRefusal(t, "long tags", err, formats.TooLarge, "")
+	_, err = put(repo, "x", []byte(`{"_attachments":{"x.sigstore":{"data":"`+strings.Repeat("k", maxBundle)+`"}}}`))
+	wantRefusal(t, "long bundle", err, formats.TooLarge, "")
+	f := New()
+	f.maxUpload = 1000
+	_, err = repo.Publish(f, formattest.NewRequest("PUT", testBase, "x", nil), strings.NewReader(`{"a":"`+long+`"}`))
+	wantRefusal(t, "long body", err, formats.TooLarge, "")
+}

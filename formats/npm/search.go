@@ -97,6 +97,8 @@ func describe(hit formats.SearchHit) searchPackage {
 		var user struct{ Name, Email string }
 		if raw := find(hit.Version.Raw, "_npmUser"); raw != nil && json.Unmarshal(raw, &user) == nil && user.Name != "" {
 			p.Publisher = &searchUser{user.Name, user.Email}
+		} else if h := hit.Version.Hosting; h != nil && h.Publisher != "" {
+			p.Publisher = &searchUser{Username: h.Publisher}
 		}
 	}
 	said := func(key string) []byte { // of the package, else of its version

@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	maxReadme  = 1 << 20 // bytes of a readme that is kept; a longer one is left out
-	maxNewName = 214     // characters of a new name (validate-npm-package-name)
+	maxReadme     = 1 << 20 // bytes of a readme that is kept; a longer one is left out
+	maxMemberName = 1 << 10 // bytes of the name of a document's member
+	maxNewName    = 214     // characters of a new name (validate-npm-package-name)
 )
 
 // upload is the document of one PUT while it is read. Of its versions only the
@@ -58,8 +59,8 @@ func (u *upload) member(s *stream, key string) error {
 	if u.once[key] {
 		return formats.Refuse(formats.BadRequest, "the document has %q twice", clip(key))
 	}
-	if len(u.once) == 1000 {
-		return formats.Refuse(formats.BadRequest, "the document has too many members")
+	if len(u.once) == 1000 || len(key) > maxMemberName {
+		return formats.Refuse(formats.BadRequest, "the document has too many members, or one with too long a name")
 	}
 	u.once[key] = true
 	switch key {
@@ -83,6 +84,9 @@ func (u *upload) member(s *stream, key string) error {
 			return formats.Refuse(formats.BadRequest, "the document is about %q, the address about %q", clip(got), u.name.Canon)
 		}
 	case "dist-tags":
+		if len(val) > maxReadme {
+			return fmt.Errorf("dist-tags: %w", errTooLarge)
+		}
 		u.tags = parseTags(val)
 	default:
 		if headMember(key) && len(val) <= maxReadme {
