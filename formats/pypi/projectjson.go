@@ -43,10 +43,8 @@ type projectFile struct {
 // writeProject writes all releases, or the one that t names.
 func (d *document) writeProject(b *bytes.Buffer, t formats.Target) error {
 	releases := make(map[string][]projectFile)
-	for _, v := range d.view.Versions {
-		if d.status.Status != "quarantined" {
-			releases[v.V] = []projectFile{}
-		}
+	for _, v := range d.versions {
+		releases[v.V] = []projectFile{}
 	}
 	for i := range d.entries {
 		e := &d.entries[i]
@@ -84,9 +82,12 @@ func (d *document) writeProject(b *bytes.Buffer, t formats.Target) error {
 	return enc.Encode(doc)
 }
 
+// displayName is the project's name as the first place that says so spells it.
 func (d *document) displayName() string {
-	if len(d.view.Layers) > 0 && d.view.Layers[0].Head != nil && d.view.Layers[0].Head.Display != "" {
-		return d.view.Layers[0].Head.Display
+	for _, layer := range d.view.Layers {
+		if layer.Head != nil && layer.Head.Display != "" {
+			return layer.Head.Display
+		}
 	}
 	return d.view.Name.Canon
 }

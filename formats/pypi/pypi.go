@@ -1,10 +1,11 @@
-// Package pypi owns the Python package index protocol for reading: the simple
-// repository API in JSON (PEP 691, 700, 740, 792) and HTML (PEP 503, 592, 629,
-// 658, 714) from one model, distribution files with their companions, and a
-// subset of the project JSON API. It refuses to guess: a document that is not a
-// project page of the asked project is an error, and nothing is advertised that
-// a client could not then fetch. It does not host uploads, does not evaluate
-// dependencies and does not verify attestations.
+// Package pypi owns the Python package index protocol: the simple repository
+// API in JSON (PEP 691, 700, 740, 792) and HTML (PEP 503, 592, 629, 658, 714)
+// from one model, distribution files with their companions, a subset of the
+// project JSON API, and uploads as twine, uv and poetry send them. It refuses to
+// guess: a document that is not a project page of the asked project is an error,
+// nothing is advertised that a client could not then fetch, and nothing is taken
+// in that two installers could read in two ways. It does not evaluate
+// dependencies and does not verify attestations, so it takes none.
 package pypi
 
 import (
@@ -19,13 +20,16 @@ import (
 type Format struct{}
 
 var (
-	_ formats.Format     = (*Format)(nil)
-	_ formats.Upstreamer = (*Format)(nil)
-	_ formats.Lister     = (*Format)(nil)
-	_ formats.Verifier   = (*Format)(nil)
-	_ formats.Inspector  = (*Format)(nil)
-	_ formats.Closure    = (*Format)(nil)
-	_ formats.Discoverer = (*Format)(nil)
+	_ formats.Format      = (*Format)(nil)
+	_ formats.Upstreamer  = (*Format)(nil)
+	_ formats.Lister      = (*Format)(nil)
+	_ formats.Verifier    = (*Format)(nil)
+	_ formats.Inspector   = (*Format)(nil)
+	_ formats.Closure     = (*Format)(nil)
+	_ formats.Discoverer  = (*Format)(nil)
+	_ formats.Publisher   = (*Format)(nil)
+	_ formats.Coordinator = (*Format)(nil)
+	_ formats.Describer   = (*Format)(nil)
 )
 
 // New returns the format.

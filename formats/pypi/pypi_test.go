@@ -132,7 +132,8 @@ func TestRefuse(t *testing.T) {
 		{"simple/x/1/x-1.tar.gz", "*/*", formats.Blocked, 403, "text/plain; charset=utf-8", "", ""},
 		{"integrity/x/1/x-1.tar.gz/provenance", "*/*", formats.Blocked, 403, "text/plain; charset=utf-8", "", ""},
 		{"simple/x/", "", formats.Unauthorized, 401, "text/plain; charset=utf-8", "Www-Authenticate", `Basic realm="main"`},
-		{"", "", formats.Method, 405, "text/plain; charset=utf-8", "Allow", "GET, HEAD"},
+		{"", "", formats.Method, 405, "text/plain; charset=utf-8", "Allow", "GET, HEAD, POST"},
+		{"simple/x/", "", formats.Method, 405, "text/plain; charset=utf-8", "Allow", "GET, HEAD"},
 		{"pypi/x/json", "", formats.NotFound, 404, "application/json", "", ""},
 	} {
 		rq := formattest.NewRequest("GET", endpoint, c.path, http.Header{"Accept": {c.accept}})

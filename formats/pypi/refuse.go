@@ -12,14 +12,16 @@ import (
 	"larder/formats"
 )
 
-// Refuse words a refusal. pip shows the reason phrase only, uv and people see
+// Refuse words a refusal. To an upload, uv and poetry show status and body,
+// twine the status, and the body with --verbose; all three know 409. pip shows the reason phrase only, uv and people see
 // the body: JSON for clients that ask for it, HTML for those that name it,
 // plain text for the rest.
 func (f *Format) Refuse(rq *formats.Request, r *formats.Refusal) *formats.Reply {
 	status := r.Code()
 	// A project page is never 403 for policy: pip would report it as "no
 	// matching distribution" and uv would stop; what is blocked is not listed.
-	if r.Kind == formats.Blocked && r.Status == 0 && !isFilePath(rq) {
+	// An upload that is blocked is 403.
+	if r.Kind == formats.Blocked && r.Status == 0 && !isFilePath(rq) && rq.Method != http.MethodPost {
 		status = http.StatusNotFound
 	}
 	reply := &formats.Reply{Status: status, Header: http.Header{"X-Content-Type-Options": {"nosniff"}, "Vary": {"Accept"}}}
@@ -41,7 +43,11 @@ func (f *Format) Refuse(rq *formats.Request, r *formats.Refusal) *formats.Reply 
 	}
 	switch r.Kind {
 	case formats.Method:
-		reply.Header.Set("Allow", "GET, HEAD")
+		allow := "GET, HEAD"
+		if _, err := routeUpload(rq); err == nil {
+			allow += ", POST"
+		}
+		reply.Header.Set("Allow", allow)
 	case formats.Unauthorized:
 		// uv and pip without a user name in the URL wait for this.
 		reply.Header.Set("WWW-Authenticate", "Basic realm="+strconv.QuoteToASCII(rq.Repo))
@@ -70,8 +76,13 @@ func isFilePath(rq *formats.Request) bool {
 	return n >= 4 && rq.Segments[n-1] != "" && (rq.Segments[0] == "simple" || rq.Segments[0] == "integrity")
 }
 
-// bodyVariant is json, html or "" for plain text.
+// bodyVariant is json, html or "" for plain text. Uploads get plain text: of a
+// JSON body uv shows the code alone, and twine and poetry show what comes as it
+// is.
 func bodyVariant(rq *formats.Request) string {
+	if rq.Method == http.MethodPost {
+		return ""
+	}
 	best, bestQ := "", 0
 	for _, m := range parseAccept(rq.Header.Values("Accept")) {
 		variant := ""

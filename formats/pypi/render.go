@@ -20,12 +20,14 @@ type projectStatus struct {
 
 // document is a view made ready for either rendering.
 type document struct {
-	view    *formats.View
-	extra   []member // package-level members that pass on unchanged
-	meta    []member // members of "meta" beside api-version
-	status  projectStatus
-	listed  []string // "versions" as upstream spelled and ordered them
-	entries []entry
+	view   *formats.View
+	extra  []member // package-level members that pass on unchanged
+	meta   []member // members of "meta" beside api-version
+	status projectStatus
+	listed []string // "versions" as upstream spelled and ordered them
+	// versions are the view's, without those of a quarantined project.
+	versions []*formats.Version
+	entries  []entry
 }
 
 // Render writes the page of v.Name in the negotiated variant, or the project
@@ -61,18 +63,18 @@ func (f *Format) Render(w io.Writer, v *formats.View, t formats.Target) (http.He
 
 func newDocument(v *formats.View) (*document, error) {
 	d := &document{view: v}
-	for i, layer := range v.Layers {
+	owner := true
+	for _, layer := range v.Layers {
 		if layer.Head == nil || len(layer.Head.Raw) == 0 {
-			continue
+			continue // published here: nothing is said beyond the files
 		}
-		if err := d.readHead(layer.Head.Raw, i == 0); err != nil {
+		if err := d.readHead(layer.Head.Raw, owner); err != nil {
 			return nil, fmt.Errorf("read head of %s: %w", layer.Place, err)
 		}
+		owner = false
 	}
-	if d.status.Status == "quarantined" {
-		return d, nil // an index offers no files of such a project
-	}
-	for _, version := range v.Versions {
+	d.quarantine()
+	for _, version := range d.versions {
 		for i := range version.Assets {
 			a := &version.Assets[i]
 			if _, _, companion := companionOf(a.File); companion {
@@ -94,8 +96,31 @@ func newDocument(v *formats.View) (*document, error) {
 	return d, nil
 }
 
+// quarantine takes out what a quarantined project may not offer: all files of
+// its index. What was published here is not in that index and stays, and then
+// the page is not that project's alone.
+func (d *document) quarantine() {
+	d.versions = d.view.Versions
+	if d.status.Status != "quarantined" {
+		return
+	}
+	d.versions = nil
+	for _, v := range d.view.Versions {
+		if v.Hosting != nil && v.Hosting.Origin == formats.OriginInternal {
+			d.versions = append(d.versions, v)
+		}
+	}
+	if len(d.versions) > 0 {
+		d.status = projectStatus{}
+		d.extra = slices.DeleteFunc(d.extra, func(m member) bool { return m.key == keyStatus })
+	}
+}
+
+// keyStatus is the member of a page that marks a project (PEP 792).
+const keyStatus = "project-status"
+
 // readHead takes the package-level members; those beside the version list
-// belong to the first place, which owns the name.
+// belong to the first place that has any.
 func (d *document) readHead(raw []byte, owner bool) error {
 	ms, err := members(raw)
 	if err != nil {
@@ -127,7 +152,7 @@ func (d *document) readHead(raw []byte, owner bool) error {
 					d.meta = append(d.meta, x)
 				}
 			}
-		case "project-status":
+		case keyStatus:
 			// An index that says it otherwise than PEP 792 says nothing.
 			if json.Unmarshal(m.raw, &d.status) == nil {
 				d.extra = append(d.extra, m)
@@ -166,15 +191,12 @@ func (d *document) apiVersion() string {
 	return version
 }
 
-// versions lists the view's versions as upstream spelled and ordered them;
+// listing lists the page's versions as upstream spelled and ordered them;
 // those it did not list follow in PEP 440 order.
-func (d *document) versions() []string {
+func (d *document) listing() []string {
 	out := []string{}
-	if d.status.Status == "quarantined" {
-		return out
-	}
-	open := make(map[string]string, len(d.view.Versions)) // key -> text
-	for _, v := range d.view.Versions {
+	open := make(map[string]string, len(d.versions)) // key -> text
+	for _, v := range d.versions {
 		if key := versionKey(v.V); open[key] == "" {
 			open[key] = v.V
 		}
@@ -206,7 +228,7 @@ func (d *document) writeJSON(b *bytes.Buffer) {
 		writeMember(b, m.rawKey, m.raw)
 	}
 	b.WriteString(`,"versions":[`)
-	for i, text := range d.versions() {
+	for i, text := range d.listing() {
 		if i > 0 {
 			b.WriteByte(',')
 		}

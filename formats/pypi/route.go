@@ -12,9 +12,13 @@ import (
 //	simple/NAME/VERSION/FILE              distribution file, or a companion
 //	integrity/NAME/VERSION/FILE/provenance provenance object (PEP 740)
 //	pypi/NAME/json, pypi/NAME/VERSION/json project JSON API, a subset
+//	POST to the endpoint itself or legacy/  upload
 func (f *Format) Route(rq *formats.Request) (formats.Target, error) {
+	if rq.Method == http.MethodPost {
+		return routeUpload(rq)
+	}
 	if rq.Method != http.MethodGet && rq.Method != http.MethodHead {
-		return formats.Target{}, refuseMethod(rq.Method)
+		return formats.Target{}, refuseMethod(rq)
 	}
 	seg := rq.Segments
 	if len(seg) == 0 {
@@ -36,11 +40,27 @@ func (f *Format) Route(rq *formats.Request) (formats.Target, error) {
 	return formats.Target{}, notServed()
 }
 
-func refuseMethod(method string) *formats.Refusal {
-	if method == http.MethodPost || method == http.MethodPut {
-		return formats.Refuse(formats.Method, "this repository takes no uploads: it serves what its upstreams publish")
+// routeUpload accepts what clients are configured with: the endpoint, or the
+// path that the public index has. Which project it is stands in the body.
+func routeUpload(rq *formats.Request) (formats.Target, error) {
+	seg := rq.Segments
+	if n := len(seg); n > 0 && seg[n-1] == "" {
+		seg = seg[:n-1]
 	}
-	return formats.Refuse(formats.Method, "this package index answers GET and HEAD only")
+	switch {
+	case len(seg) == 0, len(seg) == 1 && seg[0] == "legacy":
+		return formats.Target{Kind: formats.KindPublish, Deed: formats.DeedPublish, Fresh: formats.NoStore}, nil
+	case seg[0] == "pypi":
+		return formats.Target{}, formats.Refuse(formats.NotFound, "XML-RPC is not offered; uploads go to %s/", rq.Base)
+	}
+	return formats.Target{}, refuseMethod(rq)
+}
+
+func refuseMethod(rq *formats.Request) *formats.Refusal {
+	if rq.Method == http.MethodPost || rq.Method == http.MethodPut {
+		return formats.Refuse(formats.Method, "uploads go to %s/ by POST, not here", rq.Base)
+	}
+	return formats.Refuse(formats.Method, "a package index answers GET and HEAD, and POST for uploads")
 }
 
 func notServed() *formats.Refusal {

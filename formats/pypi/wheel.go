@@ -168,37 +168,53 @@ const (
 	endSize      = 22
 )
 
-// openArchive opens a ZIP file that has exactly one reading: its end record is
-// the only one, stands at the very end, and the directory it names reaches up
-// to it from the start of the archive.
-func openArchive(file formats.File) (*zip.Reader, error) {
+// endRecord is what the end of a ZIP file says of it.
+type endRecord struct {
+	entries     int
+	start, size int64 // of the directory
+}
+
+// readEnd reads the end record of a ZIP file that has exactly one: at the very
+// end, right behind the directory that it names.
+func readEnd(file formats.File) (endRecord, error) {
 	tail := make([]byte, min(file.Size(), endSize+65_535))
 	if _, err := file.ReadAt(tail, file.Size()-int64(len(tail))); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("read end of archive: %w", err)
+		return endRecord{}, fmt.Errorf("read end of archive: %w", err)
 	}
 	mark := binary.LittleEndian.AppendUint32(nil, endSignature)
 	at := bytes.LastIndex(tail, mark)
 	if at < 0 || len(tail)-at < endSize || bytes.Count(tail, mark) != 1 {
-		return nil, errors.New("not a ZIP archive with one end record")
+		return endRecord{}, errors.New("not a ZIP archive with one end record")
 	}
 	end := tail[at:]
-	entries := binary.LittleEndian.Uint16(end[10:])
-	size, start := int64(binary.LittleEndian.Uint32(end[12:])), int64(binary.LittleEndian.Uint32(end[16:]))
+	r := endRecord{
+		entries: int(binary.LittleEndian.Uint16(end[10:])),
+		size:    int64(binary.LittleEndian.Uint32(end[12:])),
+		start:   int64(binary.LittleEndian.Uint32(end[16:])),
+	}
 	comment := int(binary.LittleEndian.Uint16(end[20:]))
-	recordAt := file.Size() - int64(len(tail)) + int64(at)
 	switch {
 	case comment != len(end)-endSize:
-		return nil, errors.New("archive has bytes behind its end record")
-	case entries == maxEntries || size > maxDirectory:
-		return nil, errors.New("archive has too many entries")
-	case start+size != recordAt:
-		return nil, errors.New("archive's directory is not where its end record says")
+		return r, errors.New("archive has bytes behind its end record")
+	case r.entries == maxEntries || r.size > maxDirectory:
+		return r, errors.New("archive has too many entries")
+	case r.start+r.size != file.Size()-int64(len(end)):
+		return r, errors.New("archive's directory is not where its end record says")
+	}
+	return r, nil
+}
+
+// openArchive opens a ZIP file that has exactly one reading.
+func openArchive(file formats.File) (*zip.Reader, error) {
+	end, err := readEnd(file)
+	if err != nil {
+		return nil, err
 	}
 	z, err := zip.NewReader(file, file.Size())
 	if err != nil && !errors.Is(err, zip.ErrInsecurePath) {
 		return nil, fmt.Errorf("open archive: %w", err)
 	}
-	if len(z.File) != int(entries) {
+	if len(z.File) != end.entries {
 		return nil, errors.New("archive's entry count is wrong")
 	}
 	return z, nil
