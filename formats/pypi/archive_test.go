@@ -127,6 +127,8 @@ func TestWheels(t *testing.T) {
 		{"recorded, not there", "not there", zipOf(append(wheelEntries(), entry{name: info + "RECORD", body: recorded(append(wheelEntries(), entry{name: "gone.py"}))[4].body}))},
 		{"wrong digest", "RECORD names", zipOf(append(append([]entry{{name: "de_mo.py", body: "x = 2\n"}}, wheelEntries()[1:]...), recorded(wheelEntries())[3]))},
 		{"weak digest", "SHA-256", zipOf(append(wheelEntries(), entry{name: info + "RECORD", body: "de_mo.py,md5=abc,6\n"}))},
+		{"wide record", "too long", zipOf(append(wheelEntries(), entry{name: info + "RECORD", body: strings.Repeat(",", 1<<20)}))},
+		{"record over lines", "quotes", zipOf(append(wheelEntries(), entry{name: info + "RECORD", body: "\"a\nb\",,\n"}))},
 		{"no WHEEL", "no WHEEL", zipOf(recorded(wheelEntries()[:2]))},
 		{"wheel version 2", "wheel version", zipOf(recorded([]entry{wheelEntries()[1], {name: info + "WHEEL", body: "Wheel-Version: 2.0\n"}}))},
 		{"no METADATA", "no METADATA", zipOf(recorded(append(wheelEntries()[:1], wheelEntries()[2])))},

@@ -17,6 +17,7 @@ const (
 	maxReadme  = 1 << 20
 	maxLicense = 256
 	maxSource  = 64 << 20
+	maxTried   = 8 // files looked into until one tells
 )
 
 // dependencyType is CodeArtifact's word for what a Python package needs.
@@ -63,7 +64,8 @@ func describing(v *formats.Version) []string {
 	for _, files := range [...][]string{beside, wheels, sources} {
 		slices.Sort(files)
 	}
-	return slices.Concat(beside, wheels, sources)
+	all := slices.Concat(beside, wheels, sources)
+	return all[:min(len(all), maxTried)]
 }
 
 var errUnreadable = errors.New("file without readable metadata")

@@ -2,6 +2,7 @@ package pypi
 
 import (
 	"archive/zip"
+	"bytes"
 	"encoding/base64"
 	"encoding/csv"
 	"errors"
@@ -14,8 +15,11 @@ import (
 	"larder/formats"
 )
 
-// maxRecord bounds a wheel's RECORD in bytes, unpacked.
-const maxRecord = 16 << 20
+// Limits on a wheel's RECORD, in bytes.
+const (
+	maxRecord     = 16 << 20 // unpacked
+	maxRecordLine = 4 << 10
+)
 
 // record is a wheel's RECORD while its files are compared with it.
 type record struct {
@@ -48,7 +52,13 @@ func readRecord(z *zip.Reader, name string) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows := csv.NewReader(strings.NewReader(string(text)))
+	// Bounded lines bound a record's fields before the reader splits them.
+	for line := range bytes.Lines(text) {
+		if len(line) > maxRecordLine || bytes.Count(line, []byte{'"'})%2 != 0 {
+			return nil, errors.New("a line of RECORD is too long or its quotes do not close")
+		}
+	}
+	rows := csv.NewReader(bytes.NewReader(text))
 	rows.FieldsPerRecord, rows.ReuseRecord = -1, true
 	rec := &record{name: name, rows: make(map[string]recordRow)}
 	for {
