@@ -115,7 +115,9 @@ func (x *exchange) readBody() ([]byte, error) {
 	case errors.As(err, &big):
 		return nil, formats.Refuse(formats.TooLarge, "the request body is larger than 16 MiB")
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		x.w.Header()["Connection"] = []string{"close"}
+		if x.r.ProtoMajor == 1 { // a field that HTTP/3 forbids (RFC 9114 section 4.2)
+			x.w.Header()["Connection"] = []string{"close"}
+		}
 		return nil, &formats.Refusal{Kind: formats.BadRequest, Status: http.StatusRequestTimeout, Message: "the request body did not arrive in time", Err: err}
 	}
 	return nil, formats.Refuse(formats.BadRequest, "the request body could not be read").Because(err)

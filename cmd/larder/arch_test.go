@@ -29,6 +29,7 @@ func rooms() map[string][]string {
 		"proxy":                 {"formats", "policy", "policy/origin", "cache", "cache/hot", "cache/store", "cache/catalog", "proxy/upstream", "proxy/access"},
 		"proxy/access":          {"policy", "cache/catalog", "proxy/identity"},
 		"proxy/upstream":        {},
+		"proxy/listener":        {},
 		"proxy/codeartifact":    {"formats", "policy", "cache/catalog"},
 		"proxy/events":          {"formats", "cache/catalog"},
 		"proxy/console":         {"cache/catalog", "policy"},
