@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // cmdCheck validates a config file: "OK" and 0, or every fault with its line
@@ -19,6 +20,9 @@ func cmdCheck(_ context.Context, args []string, std stdio) int {
 	cfg, err := LoadConfig(fs.Arg(0))
 	if err == nil {
 		err = cfg.Validate()
+	}
+	if err == nil {
+		err = cfg.checkFiles(time.Now())
 	}
 	if err != nil {
 		fmt.Fprintln(std.err, err)

@@ -30,6 +30,7 @@ type Config struct {
 	// headers are believed.
 	TrustedProxies []string `toml:"trusted_proxies"`
 
+	TLS        TLSConfig      `toml:"tls"`
 	Cache      CacheConfig    `toml:"cache"`
 	Limits     LimitsConfig   `toml:"limits"`
 	Access     AccessConfig   `toml:"access"`
@@ -111,6 +112,7 @@ func DefaultConfig() *Config {
 			InlineMax:  256 << 10,
 			BlockCache: 128 << 20,
 		},
+		TLS: TLSConfig{MinVersion: "1.2", HTTP3: true},
 		Limits: LimitsConfig{
 			MetadataMax:          256 << 20,
 			RevalidateBudget:     Duration{time.Second},
@@ -141,7 +143,8 @@ func (c *Config) Offline() bool { return c.Mode == "offline" }
 
 // OpenRead reports whether reading needs no credential.
 func (c *Config) OpenRead() bool {
-	return c.Access.Anonymous == "read" || c.Access.Anonymous == "loopback" && isLoopback(c.Listen)
+	return c.Access.Anonymous == "read" || c.Access.Anonymous == "loopback" && isLoopback(c.Listen) &&
+		(c.TLS.ListenPlain == "" || isLoopback(c.TLS.ListenPlain))
 }
 
 // Proxies parses TrustedProxies; Validate has checked them.

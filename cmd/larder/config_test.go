@@ -160,6 +160,16 @@ func TestConfigFaults(t *testing.T) {
 		{"block without a name", "[[block]]\nformat = \"npm\"\n", []string{`1: name is missing`}},
 		{"bad block pattern", "[[block]]\nformat = \"npm\"\nname = \"[\"\n", []string{`3: name "[" is not a pattern`}},
 		{"bad log level", "[log]\nlevel = \"warning\"\n", []string{`2: log.level "warning": want "debug", "info", "warn", "error" (did you mean "warn"?)`}},
+		{"certificate without a key", "[tls]\ncert_file = \"a.pem\"\n", []string{`2: tls.cert_file and tls.key_file go together: key_file is missing`}},
+		{"key without a certificate", "[tls]\n\nkey_file = \"a.pem\"\n", []string{`3: tls.cert_file and tls.key_file go together: cert_file is missing`}},
+		{"bad TLS version", "[tls]\nmin_version = \"1.1\"\n", []string{`2: tls.min_version "1.1": want "1.2", "1.3" (did you mean "1.2"?)`}},
+		{"TLS version as a number", "[tls]\nmin_version = 1.3\n", []string{`2: tls.min_version: want a text in quotes`}},
+		{"HTTP/3 as a text", "[tls]\nhttp3 = \"yes\"\n", []string{`2: tls.http3: want true or false`}},
+		{"unknown key of TLS", "[tls]\ncertfile = \"a.pem\"\n", []string{`2: unknown key "certfile" in [tls] (did you mean "cert_file"?)`}},
+		{"plain beside plain", "[tls]\nlisten_plain = \"127.0.0.1:80\"\n", []string{`2: tls.listen_plain needs cert_file and key_file`}},
+		{"bad plain address", "[tls]\ncert_file = \"a\"\nkey_file = \"b\"\nlisten_plain = \"80\"\n", []string{`4: tls.listen_plain "80": want HOST:PORT`}},
+		{"one address twice", "listen = \"127.0.0.1:80\"\n[tls]\ncert_file = \"a\"\nkey_file = \"b\"\nlisten_plain = \"127.0.0.1:80\"\n",
+			[]string{`5: tls.listen_plain "127.0.0.1:80" is the address of listen`}},
 		{"inline table", "connection = [ { name = \"public:npm\", format = \"npm\",\n url = \"ftp://registry.example\" } ]\n" + repo,
 			[]string{`2: connection "public:npm": url "ftp://registry.example": want http:// or https://`}},
 	}
@@ -201,6 +211,9 @@ func TestExposure(t *testing.T) {
 		{"listen = \":80\"\n[access]\nanonymous = \"read\"\n", true, true},
 		{"listen = \":80\"\n" + token, true, false},
 		{"listen = \"127.0.0.1:80\"\n[access]\nanonymous = \"none\"\n" + token, true, false},
+		{"tls.listen_plain = \"192.0.2.1:80\"\ntls.cert_file = \"a\"\ntls.key_file = \"b\"\n", false, false},
+		{"tls.listen_plain = \"192.0.2.1:80\"\ntls.cert_file = \"a\"\ntls.key_file = \"b\"\n" + token, true, false},
+		{"tls.listen_plain = \"[::1]:80\"\ntls.cert_file = \"a\"\ntls.key_file = \"b\"\n", true, true},
 	}
 	for _, tt := range tests {
 		cfg, err := parseConfig("x.toml", []byte(tt.text))
@@ -211,7 +224,8 @@ func TestExposure(t *testing.T) {
 		if tt.ok != (err == nil) {
 			t.Errorf("%q: Validate = %v, want ok %v", tt.text, err, tt.ok)
 		}
-		if err != nil && (!strings.Contains(err.Error(), `anonymous = "read"`) || !strings.HasPrefix(err.Error(), "x.toml:1: listen")) {
+		first, _, _ := strings.Cut(tt.text, " ")
+		if err != nil && (!strings.Contains(err.Error(), `anonymous = "read"`) || !strings.HasPrefix(err.Error(), "x.toml:1: "+first)) {
 			t.Errorf("%q: the error must name the line and what to write, got %s", tt.text, err)
 		}
 		if cfg.OpenRead() != tt.open {

@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed" // the manual of the configuration
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -13,8 +14,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"larder/formats/all"
+	"larder/proxy/listener"
 )
 
 // exampleConfig is the commented manual of every key. It decodes to
@@ -23,17 +26,41 @@ import (
 //go:embed config.example.toml
 var exampleConfig string
 
+// initFlags declares the command line of init.
+func initFlags(std stdio, f *authorityFlags) *flag.FlagSet {
+	fs := flags("init", std)
+	fs.BoolVar(&f.ca, "ca", false, "make a local certificate authority and a server certificate, and turn TLS on in the config")
+	fs.BoolVar(&f.renew, "renew", false, "only renew the server's certificate with the authority that --ca has made; --host adds names")
+	fs.StringVar(&f.host, "host", "", "`NAMES` and addresses under which clients reach this node: a.example,10.0.0.1; besides this machine's name and the loopback")
+	fs.StringVar(&f.permit, "permit", "", "domains and networks, `NAMES` the authority may sign for later besides those of --host: corp.example,10.0.0.0/8")
+	fs.StringVar(&f.inDir, "tls-dir", "", "`DIR` for ca.pem, ca.key, server.pem and server.key; tls beside FILE by default")
+	return fs
+}
+
 // cmdInit writes what a start without a config would use as a commented config:
 // the manual, then the connections and repositories of this machine. It never
 // writes over a file, and it never writes a secret.
 func cmdInit(ctx context.Context, args []string, std stdio) int {
-	fs := flags("init", std)
+	var af authorityFlags
+	fs := initFlags(std, &af)
 	if code, ok := parseFlags(fs, args, 1); !ok {
 		return code
+	}
+	if err := af.check(); err != nil {
+		fmt.Fprintf(std.err, "larder init: %s\n", err)
+		return exitUsage
 	}
 	file := "larder.toml"
 	if fs.NArg() == 1 {
 		file = fs.Arg(0)
+	}
+	dir, err := af.directory(file)
+	if err != nil {
+		fmt.Fprintf(std.err, "larder init: %s\n", err)
+		return exitWrong
+	}
+	if af.renew {
+		return af.renewServer(dir, time.Now(), std)
 	}
 	if _, err := os.Lstat(file); err == nil && file != "-" {
 		fmt.Fprintf(std.err, "larder init: %s is there already; name another file, or - for standard output\n", file)
@@ -44,6 +71,14 @@ func cmdInit(ctx context.Context, args []string, std stdio) int {
 		return exitWrong
 	}
 	text := renderConfig(found)
+	var issued listener.Issued
+	if af.ca {
+		if issued, err = af.create(dir, time.Now()); err != nil {
+			fmt.Fprintf(std.err, "larder init: %s\n", err)
+			return exitWrong
+		}
+		text = withCertificate(text, dir)
+	}
 	if _, err := parseConfig(file, []byte(text)); err != nil {
 		// A registry with a name or URL that no config may hold.
 		fmt.Fprintf(std.err, "larder init: what was found needs a hand:\n%s\n", err)
@@ -52,14 +87,24 @@ func cmdInit(ctx context.Context, args []string, std stdio) int {
 		fmt.Fprintf(std.err, "larder init: %s\n", err)
 		return exitWrong
 	}
-	printFindings(std.err, "http://"+DefaultConfig().Listen, found)
+	printFindings(std.err, af.base(), found)
 	for _, note := range secretNotes(found) {
 		fmt.Fprintln(std.err, note)
+	}
+	if af.ca {
+		printTrust(std.err, dir.CA, af.base())
+		printIssued(std.err, dir, issued)
 	}
 	if file != "-" {
 		fmt.Fprintf(std.err, "\nlarder: wrote %s; run: larder serve --config %s\n", file, file)
 	}
 	return exitOK
+}
+
+// withCertificate turns TLS on in the manual's text.
+func withCertificate(text string, d listener.Directory) string {
+	text = strings.Replace(text, "\ncert_file = \"\"\n", "\ncert_file = "+quote(d.Cert)+"\n", 1)
+	return strings.Replace(text, "\nkey_file = \"\"\n", "\nkey_file = "+quote(d.Key)+"\n", 1)
 }
 
 // writeNew writes text to a new file that only its owner reads, or to out for

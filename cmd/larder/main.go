@@ -48,7 +48,8 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"serve", "[--config FILE] [--data DIR] [--listen ADDR] [--offline]", "run a node", cmdServe},
-		{"init", "[FILE]", "write a commented config from what this machine uses (larder.toml; - is stdout)", cmdInit},
+		{"init", "[--ca] [--renew] [--host NAMES] [--permit NAMES] [--tls-dir DIR] [FILE]",
+			"write a commented config from what this machine uses (larder.toml; - is stdout), with --ca also certificates; --renew: only the server's", cmdInit},
 		{"check", "FILE", "check a config", cmdCheck},
 		{"store", "check|stats|scrub|gc [--data DIR]", "look after the store of a node that is not running", cmdStore},
 		{"version", "", "print the version", cmdVersion},

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -19,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"larder/formats/all"
+	"larder/proxy/listener"
 )
 
 // serveFlags are the command line of serve.
@@ -82,9 +81,9 @@ func serve(ctx context.Context, cfg *Config, sf serveFlags, std stdio) error {
 		return err
 	}
 	// Listening comes first: a port that is taken should not cost a discovery.
-	ln, err := net.Listen("tcp", cfg.Listen)
+	ln, cert, err := cfg.listen(log)
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return err
 	}
 	defer ln.Close()
 
@@ -101,6 +100,7 @@ func serve(ctx context.Context, cfg *Config, sf serveFlags, std stdio) error {
 	}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	watchCertificate(reg, cert)
 	access, err := accessWriter(cfg, std)
 	if err != nil {
 		return err
@@ -117,23 +117,17 @@ func serve(ctx context.Context, cfg *Config, sf serveFlags, std stdio) error {
 	}
 	defer n.close()
 
-	srv := &http.Server{
-		Handler:           n.proxy,
-		ReadHeaderTimeout: cfg.Limits.RequestHeaderTimeout.Duration,
-		IdleTimeout:       cfg.Limits.IdleTimeout.Duration,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
 	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(ln) }()
-	base := "http://" + ln.Addr().String()
+	go func() { failed <- ln.Serve(n.proxy) }()
+	base := ln.URL()
 	if cfg.Discovers() {
 		printFindings(std.err, base, early)
 	}
 	fmt.Fprintf(std.out, "larder: serving %s\n", base)
-	log.Info("serving", "event", "serving", "address", ln.Addr().String(), "mode", cfg.Mode, "data", cfg.Data, "version", version())
+	log.Info("serving", "event", "serving", "address", ln.Addr().String(), "mode", cfg.Mode, "data", cfg.Data, "version", version(),
+		"tls", cert != nil, "http3", ln.HTTP3(), "plain", ln.PlainURL())
 
-	r := &reloader{cfg: cfg, flags: sf, node: n, log: log, level: level, found: early}
+	r := &reloader{cfg: cfg, flags: sf, node: n, cert: cert, log: log, level: level, found: early}
 	var background sync.WaitGroup
 	background.Add(1)
 	go func() {
@@ -150,7 +144,7 @@ func serve(ctx context.Context, cfg *Config, sf serveFlags, std stdio) error {
 		case <-hup:
 			r.reload()
 		case <-ctx.Done():
-			err := drain(srv, n, cfg.Limits.Drain.Duration, log)
+			err := drain(ln, n, cfg.Limits.Drain.Duration, log)
 			background.Wait()
 			return err
 		}
@@ -159,17 +153,17 @@ func serve(ctx context.Context, cfg *Config, sf serveFlags, std stdio) error {
 
 // drain refuses new connections, lets running requests end, and gives up on
 // those that take longer than the limit.
-func drain(srv *http.Server, n *node, limit time.Duration, log *slog.Logger) error {
+func drain(ln *listener.Listener, n *node, limit time.Duration, log *slog.Logger) error {
 	log.Info("draining", "event", "draining", "limit", limit.String())
 	n.proxy.Drain()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	if err := srv.Shutdown(ctx); err != nil {
+	if err := ln.Shutdown(ctx); err != nil {
 		if !errors.Is(err, context.DeadlineExceeded) {
 			return fmt.Errorf("shut down: %w", err)
 		}
 		log.Warn("requests were cut off", "event", "drain_cut", "limit", limit.String())
-		srv.Close()
+		ln.Close()
 	}
 	log.Info("stopped", "event", "stopped")
 	return nil
@@ -209,6 +203,7 @@ type reloader struct {
 	cfg   *Config
 	flags serveFlags
 	node  *node
+	cert  *listener.Certificate // nil without TLS
 	log   *slog.Logger
 	level *slog.LevelVar
 	found []Found
@@ -263,8 +258,24 @@ func (r *reloader) reload() {
 	if err := r.level.UnmarshalText([]byte(next.Log.Level)); err != nil {
 		r.log.Error("log level was not changed", "event", "reload_failed", "error", err)
 	}
+	if err := r.followCertificate(next); err != nil {
+		r.log.Error("the former certificate stays in use", "event", "tls_reload_failed", "error", err)
+	}
 	r.cfg = next
 	r.log.Info("reloaded", "event", "reloaded", "needs_restart", strings.Join(kept, ", "))
+}
+
+// followCertificate reads the certificate again, from where next says. On an
+// error the former one and its paths stay, and next says so.
+func (r *reloader) followCertificate(next *Config) error {
+	if r.cert == nil {
+		return nil
+	}
+	err := r.cert.Reload(next.TLS.CertFile, next.TLS.KeyFile)
+	if err != nil {
+		next.TLS.CertFile, next.TLS.KeyFile = r.cfg.TLS.CertFile, r.cfg.TLS.KeyFile
+	}
+	return err
 }
 
 // fixedKeys names the keys that differ but only a restart can change, and puts
@@ -278,6 +289,7 @@ func fixedKeys(was, next *Config) []string {
 		}
 	}
 	keep("listen", was.Listen != next.Listen, func() { next.Listen = was.Listen })
+	keep("tls", was.TLS.fixed() != next.TLS.fixed(), func() { next.TLS = next.TLS.keptFrom(was.TLS) })
 	keep("data", was.Data != next.Data, func() { next.Data = was.Data })
 	keep("domain", was.Domain != next.Domain, func() { next.Domain = was.Domain })
 	keep("owner", was.Owner != next.Owner, func() { next.Owner = was.Owner })

@@ -31,23 +31,28 @@ func (c *Config) Validate() error {
 // checkExposure refuses a node that listens beyond loopback without a word
 // about access.
 func (c *Config) checkExposure(faults *ConfigError) {
-	if isLoopback(c.Listen) || c.Access.Anonymous == "read" || len(c.Access.Token) > 0 {
+	key, address := "listen", c.Listen
+	if isLoopback(address) && c.TLS.ListenPlain != "" {
+		key, address = "tls.listen_plain", c.TLS.ListenPlain
+	}
+	if isLoopback(address) || c.Access.Anonymous == "read" || len(c.Access.Token) > 0 {
 		return
 	}
-	faults.add(c.doc.lineOf("listen"), `listen %q can be reached from other machines, and nothing says who may read. Write one of
+	faults.add(c.doc.lineOf(key), `%s %q can be reached from other machines, and nothing says who may read. Write one of
 	[access]
 	anonymous = "read"                # anyone who can reach it may read
 or
 	[[access.token]]
 	name = "build"
 	sha256 = "HEX"                    # printf %%s TOKEN | sha256sum
-or listen on 127.0.0.1`, c.Listen)
+or listen on 127.0.0.1`, key, address)
 }
 
 // check gathers every fault that a single value or the graph of repositories
 // has.
 func (c *Config) check(faults *ConfigError) {
 	c.checkNode(faults)
+	c.checkTLS(faults)
 	c.checkLimits(faults)
 	c.checkAccess(faults)
 	c.checkLog(faults)
@@ -61,13 +66,7 @@ func (c *Config) check(faults *ConfigError) {
 
 func (c *Config) checkNode(faults *ConfigError) {
 	fault := c.reporter(faults)
-	if host, port, err := net.SplitHostPort(c.Listen); err != nil {
-		fault("listen", `listen %q: want HOST:PORT, such as "127.0.0.1:5273"`, c.Listen)
-	} else if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
-		fault("listen", "listen %q: %q is not a port from 0 to 65535", c.Listen, port)
-	} else if strings.ContainsAny(host, " /") {
-		fault("listen", "listen %q: %q is not a host", c.Listen, host)
-	}
+	checkAddress(fault, "listen", c.Listen)
 	if c.Data == "" {
 		fault("data", "data is empty: name a directory")
 	}
@@ -87,6 +86,17 @@ func (c *Config) checkNode(faults *ConfigError) {
 		if _, err := parseNetwork(p); err != nil {
 			fault("trusted_proxies", `trusted_proxies: %q is not an address or network such as "10.0.0.0/8"`, p)
 		}
+	}
+}
+
+// checkAddress wants HOST:PORT to listen on.
+func checkAddress(fault reportFunc, key, address string) {
+	if host, port, err := net.SplitHostPort(address); err != nil {
+		fault(key, `%s %q: want HOST:PORT, such as "127.0.0.1:5273"`, key, address)
+	} else if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		fault(key, "%s %q: %q is not a port from 0 to 65535", key, address, port)
+	} else if strings.ContainsAny(host, " /") {
+		fault(key, "%s %q: %q is not a host", key, address, host)
 	}
 }
 

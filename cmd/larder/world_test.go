@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -371,7 +373,8 @@ func runNode(ts *testscript.TestScript, neg bool, env, args []string) {
 	}
 	w.node = node
 	ts.Setenv("LARDER", base)
-	ts.Setenv("LARDER_ADDR", strings.TrimPrefix(base, "http://"))
+	_, addr, _ := strings.Cut(base, "://")
+	ts.Setenv("LARDER_ADDR", addr)
 }
 
 func nodeOf(ts *testscript.TestScript) (*world, *runningNode) {
@@ -437,11 +440,12 @@ func scriptExpand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// http [-H 'Key: value'] [-d BODY] [-o FILE] [-e VAR] METHOD URL: one request,
-// no redirects. Status line, header and body go to standard output (the body to
-// FILE), the entity tag to $VAR. "! http" wants the exchange itself to fail.
+// http [-H 'Key: value'] [-d BODY] [-o FILE] [-e VAR] [-c CA] METHOD URL: one
+// request, no redirects. Status line, header and body go to standard output (the
+// body to FILE), the entity tag to $VAR. By https it trusts the file CA and
+// nobody else. "! http" wants the exchange itself to fail.
 func scriptHTTP(ts *testscript.TestScript, neg bool, args []string) {
-	header, file, body, tag := http.Header{}, "", io.Reader(nil), ""
+	header, file, body, tag, ca := http.Header{}, "", io.Reader(nil), "", ""
 	for len(args) > 2 && strings.HasPrefix(args[0], "-") {
 		switch args[0] {
 		case "-H":
@@ -453,15 +457,17 @@ func scriptHTTP(ts *testscript.TestScript, neg bool, args []string) {
 			file = ts.MkAbs(args[1])
 		case "-e":
 			tag = args[1]
+		case "-c":
+			ca = ts.ReadFile(args[1])
 		default:
 			ts.Fatalf("http knows no %s", args[0])
 		}
 		args = args[2:]
 	}
 	if len(args) != 2 {
-		ts.Fatalf("usage: http [-H 'Key: value'] [-d BODY] [-o FILE] [-e VAR] METHOD URL")
+		ts.Fatalf("usage: http [-H 'Key: value'] [-d BODY] [-o FILE] [-e VAR] [-c CA] METHOD URL")
 	}
-	dump, content, err := exchange(args[0], args[1], header, body)
+	dump, content, err := exchange(args[0], args[1], header, body, ca)
 	if neg {
 		if err == nil {
 			ts.Fatalf("the exchange went well:\n%s", dump)
@@ -483,7 +489,7 @@ func scriptHTTP(ts *testscript.TestScript, neg bool, args []string) {
 	fmt.Fprintf(ts.Stdout(), "%s\n%s\n", dump, content)
 }
 
-func exchange(method, url string, header http.Header, body io.Reader) (dump string, content []byte, err error) {
+func exchange(method, url string, header http.Header, body io.Reader, ca string) (dump string, content []byte, err error) {
 	rq, err := http.NewRequest(method, url, body)
 	if err != nil {
 		return "", nil, err
@@ -492,7 +498,9 @@ func exchange(method, url string, header http.Header, body io.Reader) (dump stri
 	if host := header.Get("Host"); host != "" {
 		rq.Host = host
 	}
-	tr := &http.Transport{DisableCompression: true}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(ca))
+	tr := &http.Transport{DisableCompression: true, ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots}}
 	defer tr.CloseIdleConnections()
 	resp, err := tr.RoundTrip(rq)
 	if err != nil {
