@@ -163,7 +163,7 @@ func TestConfigFaults(t *testing.T) {
 		{"certificate without a key", "[tls]\ncert_file = \"a.pem\"\n", []string{`2: tls.cert_file and tls.key_file go together: key_file is missing`}},
 		{"key without a certificate", "[tls]\n\nkey_file = \"a.pem\"\n", []string{`3: tls.cert_file and tls.key_file go together: cert_file is missing`}},
 		{"bad TLS version", "[tls]\nmin_version = \"1.1\"\n", []string{`2: tls.min_version "1.1": want "1.2", "1.3" (did you mean "1.2"?)`}},
-		{"TLS version as a number", "[tls]\nmin_version = 1.3\n", []string{`2: tls.min_version: want a text in quotes`}},
+		{"TLS version as a number", "[tls]\nmin_version = 1.3\n", []string{`2: tls.min_version: want text in quotes`}},
 		{"HTTP/3 as a text", "[tls]\nhttp3 = \"yes\"\n", []string{`2: tls.http3: want true or false`}},
 		{"unknown key of TLS", "[tls]\ncertfile = \"a.pem\"\n", []string{`2: unknown key "certfile" in [tls] (did you mean "cert_file"?)`}},
 		{"plain beside plain", "[tls]\nlisten_plain = \"127.0.0.1:80\"\n", []string{`2: tls.listen_plain needs cert_file and key_file`}},

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -25,7 +26,7 @@ import (
 )
 
 // authorityIn makes an authority with a certificate for the loopback.
-func authorityIn(t *testing.T, dir string, now time.Time) (listener.Directory, *x509.CertPool) {
+func authorityIn(t testing.TB, dir string, now time.Time) (listener.Directory, *x509.CertPool) {
 	t.Helper()
 	d := listener.DirectoryAt(filepath.Join(dir, "tls"))
 	if _, err := (authorityFlags{ca: true}).create(d, now); err != nil {
@@ -44,69 +45,125 @@ func tlsTable(d listener.Directory) string {
 	return fmt.Sprintf("[tls]\ncert_file = %s\nkey_file = %s\n", quote(d.Cert), quote(d.Key))
 }
 
+// served runs a node in this process until the end of the test, over a registry
+// of its own, and returns its base URL.
+func served(tb testing.TB, reg http.Handler, head string) string {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	tb.Cleanup(wg.Wait)
+	tb.Cleanup(cancel)
+	dir := tb.TempDir()
+	text := fmt.Sprintf("%s\n[[connection]]\nname = \"public:npm\"\nformat = \"npm\"\nurl = \"%s/\"\nmetadata_ttl = \"1h\"\n[[repository]]\nname = \"main\"\nconnection = \"public:npm\"\n",
+		head, formattest.Serve(tb, reg).URL)
+	sf := serveFlags{config: filepath.Join(dir, "larder.toml"), data: filepath.Join(dir, "data"), listen: "127.0.0.1:0"}
+	if err := os.WriteFile(sf.config, []byte(text), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	cfg, err := sf.load()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	r, w := io.Pipe()
+	wg.Go(func() {
+		defer w.Close()
+		if err := serve(ctx, cfg, sf, stdio{nil, w, io.Discard}); err != nil {
+			tb.Errorf("serve: %v", err)
+		}
+	})
+	line, err := bufio.NewReader(r).ReadString('\n')
+	if err != nil {
+		tb.Fatal(err)
+	}
+	go io.Copy(io.Discard, r)
+	base, ok := strings.CutPrefix(strings.TrimSpace(line), "larder: serving ")
+	if !ok {
+		tb.Fatalf("the ready line is %q", line)
+	}
+	return base
+}
+
+// protocols are clients that speak one protocol each, by its name.
+func protocols(tb testing.TB, pool *x509.CertPool) map[string]http.RoundTripper {
+	one, two := new(http.Protocols), new(http.Protocols)
+	one.SetHTTP1(true)
+	two.SetHTTP2(true)
+	three := &http3.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
+	tb.Cleanup(func() { three.Close() })
+	return map[string]http.RoundTripper{
+		"HTTP/1.1": &http.Transport{Protocols: one, TLSClientConfig: &tls.Config{RootCAs: pool}},
+		"HTTP/2.0": &http.Transport{Protocols: two, TLSClientConfig: &tls.Config{RootCAs: pool}},
+		"HTTP/3.0": three,
+	}
+}
+
+// whole sends a GET and reads the answer to its end.
+func whole(tb testing.TB, tr http.RoundTripper, url string) (*http.Response, string) {
+	tb.Helper()
+	rq, err := http.NewRequestWithContext(tb.Context(), "GET", url, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	resp, err := tr.RoundTrip(rq)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		tb.Fatalf("%s: %s %v", url, resp.Status, err)
+	}
+	return resp, string(body)
+}
+
 // Two nodes with TLS in one process: each answers by all three protocols with
 // its own certificate, links lead back by https, and both end in order.
 func TestTwoNodesWithTLS(t *testing.T) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
 	for _, name := range []string{"ours", "theirs"} {
 		reg := npmtest.New()
 		reg.Add(npmtest.Package{Name: name, Version: "1.0.0"})
-		l := &lived{t: t, dir: t.TempDir(), upstream: formattest.Serve(t, reg)}
-		d, pool := authorityIn(t, l.dir, time.Now())
-		l.write(tlsTable(d))
-		sf := serveFlags{config: l.file("larder.toml"), data: l.file("data"), listen: "127.0.0.1:0"}
-		cfg, err := sf.load()
-		if err != nil {
-			t.Fatal(err)
+		d, pool := authorityIn(t, t.TempDir(), time.Now())
+		base := served(t, reg, tlsTable(d))
+		if !strings.HasPrefix(base, "https://127.0.0.1:") {
+			t.Errorf("the base is %s", base)
 		}
-		r, w := io.Pipe()
-		wg.Go(func() {
-			defer w.Close()
-			if err := serve(ctx, cfg, sf, stdio{nil, w, io.Discard}); err != nil {
-				t.Errorf("serve: %v", err)
-			}
-		})
-		line, err := bufio.NewReader(r).ReadString('\n')
-		if err != nil {
-			t.Fatal(err)
-		}
-		go io.Copy(io.Discard, r)
-		base, ok := strings.CutPrefix(strings.TrimSpace(line), "larder: serving https://")
-		if !ok {
-			t.Fatalf("the ready line is %q", line)
-		}
-		base = "https://" + base
-		one, two := new(http.Protocols), new(http.Protocols)
-		one.SetHTTP1(true)
-		two.SetHTTP2(true)
-		three := &http3.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
-		defer three.Close()
-		for proto, tr := range map[string]http.RoundTripper{
-			"HTTP/1.1": &http.Transport{Protocols: one, TLSClientConfig: &tls.Config{RootCAs: pool}},
-			"HTTP/2.0": &http.Transport{Protocols: two, TLSClientConfig: &tls.Config{RootCAs: pool}},
-			"HTTP/3.0": three,
-		} {
-			for _, path := range []string{name, name + "/-/" + name + "-1.0.0.tgz", name} {
-				rq, err := http.NewRequestWithContext(ctx, "GET", base+"/npm/main/"+path, nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				resp, err := tr.RoundTrip(rq)
-				if err != nil {
-					t.Fatalf("%s: %v", proto, err)
-				}
-				body, err := io.ReadAll(resp.Body)
-				resp.Body.Close()
-				if err != nil || resp.StatusCode != 200 || resp.Proto != proto {
-					t.Errorf("%s %s: %s by %s, %v", proto, path, resp.Status, resp.Proto, err)
-				}
-				if path == name && !strings.Contains(string(body), base+"/npm/main/"+name+"/-/") {
-					t.Errorf("%s: links do not lead back: %.300s", proto, body)
+		for proto, tr := range protocols(t, pool) {
+			for range 2 {
+				resp, doc := whole(t, tr, base+"/npm/main/"+name)
+				if link := base + "/npm/main/" + name + "/-/" + name + "-1.0.0.tgz"; resp.Proto != proto || !strings.Contains(doc, link) {
+					t.Errorf("by %s, wanted %s, and links that lead back: %.300s", resp.Proto, proto, doc)
+				} else {
+					whole(t, tr, link)
 				}
 			}
+		}
+	}
+}
+
+// BenchmarkTLS is a warm document and a warm file of 1 MiB from a whole node:
+// plain HTTP, then the three protocols over TLS.
+func BenchmarkTLS(b *testing.B) {
+	reg := npmtest.New()
+	reg.Add(npmtest.Package{Name: "large", Version: "1.0.0", Files: map[string]string{"data.bin": string(numbered(8))}})
+	d, pool := authorityIn(b, b.TempDir(), time.Now())
+	quiet := "[log]\naccess = \"off\"\nlevel = \"error\"\n"
+	secure, plain := served(b, reg, tlsTable(d)+quiet), served(b, reg, quiet)
+	clients := protocols(b, pool)
+	clients["HTTP"] = &http.Transport{}
+	for _, path := range []string{"large", "large/-/large-1.0.0.tgz"} {
+		for _, proto := range slices.Sorted(maps.Keys(clients)) {
+			url := secure + "/npm/main/" + path
+			if proto == "HTTP" {
+				url = plain + "/npm/main/" + path
+			}
+			_, body := whole(b, clients[proto], url)
+			b.Run(path+"/"+proto, func(b *testing.B) {
+				b.SetBytes(int64(len(body)))
+				b.ReportAllocs()
+				for b.Loop() {
+					whole(b, clients[proto], url)
+				}
+			})
 		}
 	}
 }

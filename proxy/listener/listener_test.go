@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -310,6 +311,59 @@ func TestSlowHeader(t *testing.T) {
 		t.Errorf("%q %v", text, err)
 	}
 	q.CloseWithError(0, "")
+}
+
+// A connection without a request is closed after its time, also one that never
+// had any, though it answers pings.
+func TestIdle(t *testing.T) {
+	d, pool := site(t)
+	l, _ := start(t, Config{Certificate: certificate(t, d), HTTP3: true, IdleTimeout: 200 * time.Millisecond}, echo)
+	for _, requests := range []int{0, 2} {
+		conf := &tls.Config{RootCAs: pool, NextProtos: []string{"h3"}}
+		q, err := quic.DialAddr(t.Context(), l.Addr().String(), conf, &quic.Config{KeepAlivePeriod: 10 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := client{RoundTripper: (&http3.Transport{}).NewClientConn(q)}
+		for range requests {
+			if _, _, err := c.do(t.Context(), "GET", l.URL(), nil); err != nil {
+				t.Error(err)
+			}
+		}
+		<-q.Context().Done()
+		var app *quic.ApplicationError
+		if cause := context.Cause(q.Context()); !errors.As(cause, &app) || !app.Remote || app.ErrorCode != quic.ApplicationErrorCode(http3.ErrCodeNoError) {
+			t.Errorf("after %d requests: %v", requests, cause)
+		}
+	}
+}
+
+// A second Shutdown, and Close after it, change nothing.
+func TestShutdownAgain(t *testing.T) {
+	d, pool := site(t)
+	l, served := start(t, Config{Certificate: certificate(t, d), HTTP3: true}, echo)
+	for _, c := range clients(t, pool) {
+		if _, _, err := c.do(t.Context(), "GET", l.URL(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			if err := l.Shutdown(context.Background()); err != nil {
+				t.Errorf("Shutdown = %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	closed(t, served)
+	l.Close()
+	l.Close()
+	unserved, err := New(Config{Address: "127.0.0.1:0", Certificate: certificate(t, d), HTTP3: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	unserved.Close()
 }
 
 // A panic ends one request and no other.

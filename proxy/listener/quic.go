@@ -245,10 +245,10 @@ func (c *quicConn) end() {
 // repeat what was lost.
 func (c *quicConn) drain(ctx context.Context) {
 	c.mu.Lock()
-	c.draining = true
-	if c.active == 0 {
+	if !c.draining && c.active == 0 {
 		close(c.idle)
 	}
+	c.draining = true
 	c.mu.Unlock()
 	select {
 	case <-c.idle:
