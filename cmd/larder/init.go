@@ -94,6 +94,9 @@ func cmdInit(ctx context.Context, args []string, std stdio) int {
 	if af.ca {
 		printTrust(std.err, dir.CA, af.base())
 		printIssued(std.err, dir, issued)
+		if af.host != "" {
+			fmt.Fprintf(std.err, "larder: the config listens on %s; for other machines set listen and [access] in it\n", DefaultConfig().Listen)
+		}
 	}
 	if file != "-" {
 		fmt.Fprintf(std.err, "\nlarder: wrote %s; run: larder serve --config %s\n", file, file)
