@@ -477,7 +477,10 @@ func (x *exchange) serveFlight(t formats.Target, f *found) error {
 // askHead asks the upstream for the header of a file. The answer is 200, and the
 // caller closes its body.
 func (x *exchange) askHead(t formats.Target, f *found) (*upstream.Response, error) {
-	up := x.format.(formats.Upstreamer)
+	up, ok := x.format.(formats.Upstreamer)
+	if !ok {
+		return nil, errAbsent
+	}
 	fetch, err := up.Locate(x.r.Context(), f.conn.Connection, t, f.asset, x.s.docs(f.conn, x.format))
 	if err != nil {
 		return nil, x.s.upstreamRefusal(f.conn, t, err)

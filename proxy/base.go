@@ -20,9 +20,6 @@ func (x *exchange) request(ep endpoint) (*formats.Request, *formats.Refusal) {
 		Method: x.r.Method, Repo: ep.repo, Raw: ep.raw, Segments: ep.segments,
 		Path: strings.Join(ep.segments, "/"), Query: x.r.URL.Query(), Header: x.r.Header,
 	}
-	if !x.principal.Anonymous {
-		rq.Principal = x.principal.Name
-	}
 	origin, ok := x.origin()
 	if !ok {
 		return rq, formats.Refuse(formats.BadRequest, "the Host header is not a host name")
