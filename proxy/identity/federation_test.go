@@ -546,6 +546,20 @@ func TestDiscoveredKeys(t *testing.T) {
 	}
 }
 
+// TestKeyIsForItsAlgorithm: a key of the set verifies what it says it is for.
+func TestKeyIsForItsAlgorithm(t *testing.T) {
+	_, f := newFederation(t, newFakeIDP(t))
+	for _, tt := range []struct {
+		kid, alg string
+		ok       bool
+	}{{"rsa", "RS256", true}, {"rsa", "PS512", true}, {"rsa", "ES256", false}, {"ec", "ES256", true}, {"ec", "ES384", false}, {"ed", "EdDSA", true},
+		{"ed", "RS256", false}, {"enc", "RS256", false}, {"hmac", "HS256", false}, {"none", "none", false}} {
+		if k, err := f.providers[idpURL].key(context.Background(), tt.kid, tt.alg); (err == nil) != tt.ok || tt.ok == (k == nil) {
+			t.Errorf("%s for %s: %v, %v", tt.kid, tt.alg, k, err)
+		}
+	}
+}
+
 func TestKeySetRefusals(t *testing.T) {
 	small, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {

@@ -1,12 +1,12 @@
-// Package identity answers "who asks". It owns the verification of AWS SigV4
-// signatures, larder's bearer tokens and their revocation, STS sessions and
-// web-identity federation, and the key material of a node with the sealing of
-// secrets.
+// Package identity answers who asks, and refuses to decide what they may do. It
+// owns the verification of AWS SigV4 signatures, larder's bearer tokens and
+// their revocation, STS sessions and web-identity federation, and the key
+// material of a node with the sealing of secrets.
 //
-// It refuses to decide what a caller may do (that is policy), and where access
-// keys and revocations are kept (see Keys and Revocations.Entries). It never
-// dials: discovery of an identity provider's keys uses the http.Client that it
-// is given. A credential that it does not fully understand is refused.
+// What a caller may do is policy's; where access keys and revocations are kept
+// is the owner's (see Keys and Revocations.Entries). It never dials: discovery
+// of an identity provider's keys uses the http.Client that it is given. A
+// credential that it does not fully understand is refused.
 package identity
 
 import (

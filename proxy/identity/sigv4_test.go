@@ -314,6 +314,36 @@ func TestEveryFlippedByte(t *testing.T) {
 	}
 }
 
+// TestGenuineButNotForUs: a right signature over what we do not accept.
+func TestGenuineButNotForUs(t *testing.T) {
+	for _, tt := range []struct {
+		name, day, service string
+		signed             []string
+		code               string
+	}{
+		{"for us", "20150830", "codeartifact", []string{"host", "x-amz-date"}, ""},
+		{"without the date's header", "20150830", "codeartifact", []string{"host"}, ""},
+		{"other service", "20150830", "sts", []string{"host", "x-amz-date"}, CodeInvalidSignature},
+		{"other day", "20150829", "codeartifact", []string{"host", "x-amz-date"}, CodeInvalidSignature},
+		{"host not signed", "20150830", "codeartifact", []string{"x-amz-date"}, CodeInvalidSignature},
+		{"unsorted", "20150830", "codeartifact", []string{"x-amz-date", "host"}, CodeIncompleteSignature},
+		{"twice a header", "20150830", "codeartifact", []string{"host", "host"}, CodeIncompleteSignature},
+	} {
+		s := newSite(t)
+		r := httptest.NewRequest("GET", "http://larder.example/v1/domain?domain=main", nil)
+		r.Header.Set("X-Amz-Date", s.clock.now().Format(amzDate))
+		a := authorization{keyID: suiteKey, date: tt.day, region: "r", service: tt.service, signed: tt.signed}
+		canonical := must[[]byte](t)(canonicalRequest(r, tt.signed, emptySHA256))
+		r.Header.Set("Authorization", fmt.Sprintf("%s Credential=%s/%s/r/%s/%s, SignedHeaders=%s, Signature=%s", sigAlgorithm, suiteKey, tt.day, tt.service,
+			sigTerminal, strings.Join(tt.signed, ";"), s.signatures.sign(suiteSecret, a, s.clock.now(), canonical)))
+		_, err := s.signatures.Verify(r, Check{Service: "codeartifact"})
+		var e *Error
+		if tt.code == "" && err != nil || tt.code != "" && (!errors.As(err, &e) || e.Code != tt.code) {
+			t.Errorf("%s: got %v, want %q", tt.name, err, tt.code)
+		}
+	}
+}
+
 func TestRegionOfTheSite(t *testing.T) {
 	s := newSite(t)
 	s.signatures.cfg.Region = "eu-north-1"

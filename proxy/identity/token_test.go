@@ -179,6 +179,15 @@ func TestBadTokens(t *testing.T) {
 			t.Errorf("byte %d may be another: %+v", i, c)
 		}
 	}
+	t.Run("spare bits", func(t *testing.T) {
+		// The last character of 64 bytes has four bits that mean nothing.
+		const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+		last := strings.IndexByte(alphabet, good[len(good)-1])
+		other := good[:len(good)-1] + string(alphabet[last|1])
+		if _, err := s.verifier.Verify(other, "main", owner); err == nil {
+			t.Error("one token has two spellings")
+		}
+	})
 	t.Run("within the skew", func(t *testing.T) {
 		for _, c := range []jwt.MapClaims{claims("iat", now-4000, "exp", now-skew+1), claims("nbf", now+skew), claims("iat", now+skew, "exp", now+3600)} {
 			if _, err := s.verifier.Verify(ed(header(), c), "main", owner); err != nil {
@@ -186,6 +195,28 @@ func TestBadTokens(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestPrincipalIsWhole: nobody gets a token as something that is not one thing.
+func TestPrincipalIsWhole(t *testing.T) {
+	s := newSite(t)
+	for name, change := range map[string]func(*Principal){
+		"role of another name":    func(p *Principal) { p.Role = "arn:aws:iam::123456789012:role/admin" },
+		"role of another account": func(p *Principal) { p.Role = "arn:aws:iam::000000000001:role/ci-publish" },
+		"no role":                 func(p *Principal) { p.Role = "" },
+		"no session":              func(p *Principal) { p.Session = "" },
+		"other account":           func(p *Principal) { p.Account = "000000000001" },
+		"user":                    func(p *Principal) { p.Kind = KindUser },
+		"no kind":                 func(p *Principal) { p.Kind = "" },
+		"nothing":                 func(p *Principal) { *p = Principal{} },
+		"deeper":                  func(p *Principal) { p.ARN += "/x" },
+	} {
+		p := ciRun()
+		change(&p)
+		if _, _, err := s.issuer.Issue(p, "main", owner, time.Hour); err == nil {
+			t.Errorf("%s: %+v gets a token", name, p)
+		}
+	}
 }
 
 func TestEmptyDomainOpensNothing(t *testing.T) {
