@@ -279,23 +279,18 @@ func (x *exchange) domainOwner() string {
 	return ""
 }
 
-// mayWrite asks policy about deeds on a package.
-func (x *exchange) mayWrite(n formats.Name, ds []formats.Deed) error {
+// mayWrite asks policy about a deed on a package.
+func (x *exchange) mayWrite(n formats.Name, deed formats.Deed) error {
 	res := policy.ARN{Kind: policy.PackageARN, Owner: x.domainOwner(), Domain: x.domain, Repository: x.repo, Format: x.format.ID()}
 	res.Namespace, res.Name = coordinate(x.format, n)
-	for _, deed := range ds {
-		a, doing := policy.PublishPackageVersion, "publish "+n.Show()+" to"
-		switch deed {
-		case formats.DeedMetadata:
-			a, doing = policy.PutPackageMetadata, "change metadata of "+n.Show()+" in"
-		case formats.DeedDelete:
-			a, doing = policy.DeletePackageVersions, "delete versions of "+n.Show()+" from"
-		}
-		if err := x.denied(x.s.cfg.Gate.Decide(x.caller, a, res, x.circumstances()), doing); err != nil {
-			return err
-		}
+	a, doing := policy.PublishPackageVersion, "publish "+n.Show()+" to"
+	switch deed {
+	case formats.DeedMetadata:
+		a, doing = policy.PutPackageMetadata, "change metadata of "+n.Show()+" in"
+	case formats.DeedDelete:
+		a, doing = policy.DeletePackageVersions, "delete versions of "+n.Show()+" from"
 	}
-	return nil
+	return x.denied(x.s.cfg.Gate.Decide(x.caller, a, res, x.circumstances()), doing)
 }
 
 // coordinate splits a name as CodeArtifact does.

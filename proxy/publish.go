@@ -24,7 +24,7 @@ func (x *exchange) publish(t formats.Target) error {
 		return formats.Refuse(formats.NotSupported, "format %s takes no uploads", x.format.ID())
 	}
 	if t.Name.Canon != "" {
-		if err := x.mayWrite(t.Name, []formats.Deed{t.Deed}); err != nil {
+		if err := x.mayWrite(t.Name, t.Deed); err != nil {
 			return err
 		}
 	}
@@ -48,7 +48,7 @@ func (x *exchange) publish(t formats.Target) error {
 // apply asks policy about a change, compares it with what is upstream, and makes
 // it durable.
 func (x *exchange) apply(change *formats.Change, in *intake) error {
-	if err := x.mayWrite(change.Name, deeds(change)); err != nil {
+	if err := x.mayWrite(change.Name, change.Deed()); err != nil {
 		return err
 	}
 	op := &catalog.Publish{Repository: x.repo, Format: x.format.ID(), Name: change.Name, Tags: change.Tags, Head: change.Head}
@@ -74,28 +74,6 @@ func (x *exchange) apply(change *formats.Change, in *intake) error {
 	}
 	_, err = x.s.cfg.Catalog.Propose(x.domain, x.caller.ARN, op, staged...)
 	return commandRefusal(err)
-}
-
-// deeds are the rights that a change needs.
-func deeds(c *formats.Change) []formats.Deed {
-	var out []formats.Deed
-	files, deletes, meta := false, false, len(c.Tags) > 0 || c.Head != nil
-	for _, v := range c.Versions {
-		files = files || len(v.Files) > 0
-		deletes = deletes || v.Delete
-		meta = meta || v.Amend
-	}
-	if files {
-		out = append(out, formats.DeedPublish)
-		meta = false // what comes with a publish is part of it
-	}
-	if deletes {
-		out = append(out, formats.DeedDelete)
-	}
-	if meta || len(out) == 0 {
-		out = append(out, formats.DeedMetadata)
-	}
-	return out
 }
 
 // commandRefusal words a command that was not applied.

@@ -22,6 +22,13 @@ type Config struct {
 	// Domain names the default domain, Owner its 12-digit account number.
 	Domain string `toml:"domain"`
 	Owner  string `toml:"owner"`
+	// Site is the name that all nodes of a site share: tokens of one are good at
+	// the others. Region stands in ARNs.
+	Site   string `toml:"site"`
+	Region string `toml:"region"`
+	// LocalTags lets a dist-tag that was set here win over the upstream's of the
+	// same name.
+	LocalTags bool `toml:"local_tags"`
 	// ExternalURL lists the base URLs under which clients reach this node. The
 	// one whose host is the request's Host wins, else the first. Empty: scheme
 	// and host of the request itself.
@@ -30,15 +37,20 @@ type Config struct {
 	// headers are believed.
 	TrustedProxies []string `toml:"trusted_proxies"`
 
-	TLS        TLSConfig      `toml:"tls"`
-	Cache      CacheConfig    `toml:"cache"`
-	Limits     LimitsConfig   `toml:"limits"`
-	Access     AccessConfig   `toml:"access"`
-	Log        LogConfig      `toml:"log"`
-	Upstream   UpstreamConfig `toml:"upstream"`
-	Block      []policy.Block `toml:"block"`
-	Connection []Connection   `toml:"connection"`
-	Repository []Repository   `toml:"repository"`
+	TLS        TLSConfig          `toml:"tls"`
+	Cache      CacheConfig        `toml:"cache"`
+	Limits     LimitsConfig       `toml:"limits"`
+	Access     AccessConfig       `toml:"access"`
+	Log        LogConfig          `toml:"log"`
+	Upstream   UpstreamConfig     `toml:"upstream"`
+	Events     EventsConfig       `toml:"events"`
+	User       []User             `toml:"user"`
+	Policy     []PolicyConfig     `toml:"policy"`
+	Role       []Role             `toml:"role"`
+	Provider   []IdentityProvider `toml:"identity_provider"`
+	Block      []policy.Block     `toml:"block"`
+	Connection []Connection       `toml:"connection"`
+	Repository []Repository       `toml:"repository"`
 
 	doc *document // where each key stands; nil without a file
 }
@@ -67,8 +79,62 @@ type LimitsConfig struct {
 type AccessConfig struct {
 	// Anonymous is "loopback" (open only if listening on loopback), "read" or
 	// "none".
-	Anonymous string         `toml:"anonymous"`
-	Token     []policy.Token `toml:"token"`
+	Anonymous string        `toml:"anonymous"`
+	Token     []AccessToken `toml:"token"`
+}
+
+// AccessToken is a robot credential. Only its SHA-256 is written down.
+type AccessToken struct {
+	Name     string   `toml:"name"`
+	SHA256   string   `toml:"sha256"`   // 64 hex digits: printf %s "$TOKEN" | sha256sum
+	Policies []string `toml:"policies"` // names; none: read
+}
+
+// User is somebody whose access keys "larder credential" makes, with the
+// policies that say what they may do.
+type User struct {
+	Name     string   `toml:"name"`
+	Account  string   `toml:"account"`  // 12 digits; "": owner
+	Policies []string `toml:"policies"` // admin, publish, read, or names of [[policy]]
+}
+
+// Role is what a build job assumes with a token of its identity provider.
+type Role struct {
+	Name       string   `toml:"name"`
+	Account    string   `toml:"account"`
+	Policies   []string `toml:"policies"`
+	MaxSession Duration `toml:"max_session"` // 15m to 12h
+	Trust      []Trust  `toml:"trust"`       // any one suffices
+}
+
+// Trust is what a token must say so that its bearer may assume a role.
+type Trust struct {
+	Issuer string              `toml:"issuer"` // url of an [[identity_provider]]
+	Claims map[string][]string `toml:"claims"` // all must match; * and ? in values
+}
+
+// IdentityProvider issues OIDC tokens that roles trust.
+type IdentityProvider struct {
+	URL        string   `toml:"url"`        // "iss", compared byte by byte
+	Audiences  []string `toml:"audiences"`  // what "aud" may be
+	Algorithms []string `toml:"algorithms"` // none: RS256 and ES256
+	JWKSFile   string   `toml:"jwks_file"`  // key set of a cut-off site; "": by discovery
+	CAFile     string   `toml:"ca_file"`    // PEM, trusted besides the system's
+}
+
+// PolicyConfig is an identity policy.
+type PolicyConfig struct {
+	Name     string `toml:"name"`
+	Document string `toml:"document"` // IAM JSON
+	File     string `toml:"file"`     // or a file that holds it
+}
+
+// EventsConfig says where package version events go, as JSON lines.
+type EventsConfig struct {
+	File            string `toml:"file"` // appended to
+	Stdout          bool   `toml:"stdout"`
+	Webhook         string `toml:"webhook"`           // URL, POSTed one by one
+	WebhookTokenEnv string `toml:"webhook_token_env"` // variable with a bearer token for it
 }
 
 // LogConfig says what is logged and how. Logs go to standard error.
@@ -94,6 +160,7 @@ type Repository struct {
 	Upstreams   []string `toml:"upstreams"`
 	Connection  string   `toml:"connection"`
 	Offline     bool     `toml:"offline"`
+	Anonymous   string   `toml:"anonymous"` // "": as [access] says; "read", "none"
 
 	found bool // entered by Apply, not by a person
 }
@@ -107,6 +174,8 @@ func DefaultConfig() *Config {
 		Mode:   "online",
 		Domain: "main",
 		Owner:  "000000000000",
+		Site:   "larder",
+		Region: "local",
 		Cache: CacheConfig{
 			Memory:     256 << 20,
 			InlineMax:  256 << 10,
@@ -141,7 +210,19 @@ func (c *Config) Discovers() bool {
 // Offline reports whether no upstream may ever be dialled.
 func (c *Config) Offline() bool { return c.Mode == "offline" }
 
-// OpenRead reports whether reading needs no credential.
+// OpenTo reports whether a repository may be read without a credential.
+func (c *Config) OpenTo(r Repository) bool {
+	switch r.Anonymous {
+	case "read":
+		return true
+	case "none":
+		return false
+	}
+	return c.OpenRead()
+}
+
+// OpenRead reports whether reading needs no credential where a repository does
+// not say otherwise.
 func (c *Config) OpenRead() bool {
 	return c.Access.Anonymous == "read" || c.Access.Anonymous == "loopback" && isLoopback(c.Listen) &&
 		(c.TLS.ListenPlain == "" || isLoopback(c.TLS.ListenPlain))

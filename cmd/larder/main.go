@@ -52,6 +52,8 @@ func commands() []command {
 			"write a commented config from what this machine uses (larder.toml; - is stdout), with --ca also certificates; --renew: only the server's", cmdInit},
 		{"check", "FILE", "check a config", cmdCheck},
 		{"store", "check|stats|scrub|gc [--data DIR]", "look after the store of a node that is not running", cmdStore},
+		{"credential", "create|list|disable|enable|delete|revoke ...", "make and end access keys and tokens", cmdCredential},
+		{"policy", "explain --principal ARN --action ACTION --resource ARN", "say who may do what, and why", cmdPolicy},
 		{"version", "", "print the version", cmdVersion},
 		{"help", "", "print this", cmdHelp},
 	}

@@ -2,13 +2,18 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,6 +26,8 @@ import (
 	"larder/formats/all"
 	"larder/policy"
 	"larder/proxy"
+	"larder/proxy/access"
+	"larder/proxy/identity"
 	"larder/proxy/upstream"
 )
 
@@ -32,7 +39,57 @@ type node struct {
 	upstream *upstream.Client
 	cache    *cache.Cache
 	proxy    *proxy.Server
+	gate     *access.Gate
+	keyring  *identity.Keyring
+	sts      *handlerBox
 	log      *slog.Logger
+
+	stops []func() // of what runs beside the listener, in order of its start
+}
+
+// handlerBox is a handler that a reload replaces.
+type handlerBox struct{ atomic.Pointer[http.Handler] }
+
+func (b *handlerBox) ServeHTTP(w http.ResponseWriter, r *http.Request) { (*b.Load()).ServeHTTP(w, r) }
+
+func (b *handlerBox) set(h http.Handler) { b.Store(&h) }
+
+// openGate opens keys, gate and federation, and enters the first administrator.
+func (n *node) openGate(cfg *Config) error {
+	var err error
+	if n.gate, n.keyring, err = openGate(cfg, n.catalog); err != nil {
+		return err
+	}
+	if err := firstAdmin(n.catalog, n.keyring, cfg.Owner, n.log); err != nil {
+		return err
+	}
+	f, err := cfg.federation(n.gate, n.log)
+	if err != nil {
+		return err
+	}
+	n.sts = &handlerBox{}
+	n.sts.set(f)
+	return nil
+}
+
+// start runs what a node does beside answering requests.
+func (n *node) start(cfg *Config, reg *prometheus.Registry, std stdio) error {
+	stop, err := listenAdmin(cfg.Data, &administrator{cat: n.catalog, ring: n.keyring, gate: n.gate, owner: cfg.Owner, now: time.Now}, n.log)
+	if err != nil {
+		return err
+	}
+	n.stops = append(n.stops, stop)
+	feeds, err := cfg.feeds(n.catalog, reg, n.log, std)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	for _, f := range feeds {
+		running.Go(func() { f.Run(ctx) })
+	}
+	n.stops = append(n.stops, func() { cancel(); running.Wait() })
+	return nil
 }
 
 // openNode wires the rooms downwards; close goes upwards.
@@ -65,11 +122,27 @@ func openNode(cfg *Config, log *slog.Logger, reg *prometheus.Registry, access io
 	if n.cache, err = cache.New(cache.Config{Store: n.store, Observer: watch.Flights(), Logger: log}); err != nil {
 		return nil, fmt.Errorf("open cache: %w", err)
 	}
+	if err := n.openGate(cfg); err != nil {
+		return nil, err
+	}
 	site, err := cfg.site()
 	if err != nil {
 		return nil, err
 	}
+	keyID, key, err := n.keyring.NPMKey()
+	if err != nil {
+		return nil, fmt.Errorf("read registry key: %w", err)
+	}
+	der, err := base64.StdEncoding.DecodeString(key)
+	if err != nil {
+		return nil, fmt.Errorf("read registry key: %w", err)
+	}
 	n.proxy, err = proxy.New(proxy.Config{
+		Gate: n.gate, STS: n.sts, RegistryKeyID: keyID, RegistryKey: der,
+		Sign: func(payload []byte) (formats.Signature, error) {
+			sig, err := n.keyring.SignNPM(payload)
+			return formats.Signature{KeyID: keyID, Sig: sig}, err
+		},
 		Formats: all.Formats(), Domain: cfg.Domain, Owner: cfg.Owner,
 		Store: n.store, Catalog: n.catalog, Cache: n.cache, Upstream: n.upstream,
 		HotBytes: int64(cfg.Cache.Memory), Limits: cfg.limits(), Logger: log, Access: access, Metrics: reg,
@@ -85,6 +158,9 @@ func openNode(cfg *Config, log *slog.Logger, reg *prometheus.Registry, access io
 // close ends the rooms in the order in which they depend on each other: no new
 // requests, no flights, no rows.
 func (n *node) close() {
+	for _, stop := range slices.Backward(n.stops) {
+		stop()
+	}
 	if n.cache != nil {
 		if err := n.cache.Close(); err != nil {
 			n.log.Error("close cache", "event", "close_failed", "error", err)
@@ -109,11 +185,22 @@ func (n *node) apply(cfg *Config) error {
 	if err != nil {
 		return err
 	}
+	gc, err := cfg.gate()
+	if err != nil {
+		return err
+	}
+	f, err := cfg.federation(n.gate, n.log)
+	if err != nil {
+		return err
+	}
 	if _, err := n.upstream.Reload(cfg.dialer()); err != nil {
 		return fmt.Errorf("set up connections: %w", err)
 	}
-	n.proxy.Reload(site)
-	return nil
+	if err := n.gate.Reload(gc); err != nil {
+		return fmt.Errorf("reload gate: %w", err)
+	}
+	n.sts.set(f)
+	return n.proxy.Reload(site)
 }
 
 // storeConfig is the store's part of the configuration, with its events logged
@@ -139,17 +226,17 @@ func (c *Config) site() (proxy.Site, error) {
 	}
 	var repos []catalog.Repository
 	for _, r := range c.Repository {
-		repos = append(repos, catalog.Repository{Name: r.Name, Description: r.Description, Upstreams: r.Upstreams, Connection: r.Connection, Offline: r.Offline})
+		repos = append(repos, catalog.Repository{Name: r.Name, Description: r.Description, Upstreams: r.Upstreams, Connection: r.Connection, Offline: r.Offline, Anonymous: c.OpenTo(r)})
 	}
 	graph, err := catalog.NewGraph(repos, conns)
 	if err != nil {
 		return proxy.Site{}, err
 	}
-	rules, err := policy.New(policy.Config{AnonymousRead: c.OpenRead(), Tokens: c.Access.Token, Blocks: c.Block})
+	rules, err := policy.New(policy.Config{Blocks: c.Block})
 	if err != nil {
 		return proxy.Site{}, err
 	}
-	return proxy.Site{Graph: graph, Rules: rules, Offline: c.Offline(), ExternalURLs: trimmed(c.ExternalURL), TrustedProxies: c.Proxies()}, nil
+	return proxy.Site{Graph: graph, Rules: rules, Offline: c.Offline(), ExternalURLs: trimmed(c.ExternalURL), TrustedProxies: c.Proxies(), LocalTags: c.LocalTags}, nil
 }
 
 func (c *Config) limits() proxy.Limits {

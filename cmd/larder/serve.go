@@ -116,6 +116,9 @@ func serve(ctx context.Context, cfg *Config, sf serveFlags, std stdio) error {
 		return err
 	}
 	defer n.close()
+	if err := n.start(cfg, reg, std); err != nil {
+		return err
+	}
 
 	failed := make(chan error, 1)
 	go func() { failed <- ln.Serve(n.proxy) }()
@@ -292,6 +295,9 @@ func fixedKeys(was, next *Config) []string {
 	keep("tls", was.TLS.fixed() != next.TLS.fixed(), func() { next.TLS = next.TLS.keptFrom(was.TLS) })
 	keep("data", was.Data != next.Data, func() { next.Data = was.Data })
 	keep("domain", was.Domain != next.Domain, func() { next.Domain = was.Domain })
+	keep("site", was.Site != next.Site, func() { next.Site = was.Site })
+	keep("region", was.Region != next.Region, func() { next.Region = was.Region })
+	keep("events", was.Events != next.Events, func() { next.Events = was.Events })
 	keep("owner", was.Owner != next.Owner, func() { next.Owner = was.Owner })
 	keep("cache", was.Cache != next.Cache, func() { next.Cache = was.Cache })
 	keep("limits", was.Limits != next.Limits, func() { next.Limits = was.Limits })

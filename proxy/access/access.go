@@ -363,3 +363,35 @@ func robotID(secret string) (string, bool) {
 	id, _, ok := strings.Cut(rest, "_")
 	return robotPrefix + id, ok
 }
+
+// ByARN is the caller that a user's or role's ARN names, for explanations.
+func (g *Gate) ByARN(arn string) (*Caller, error) {
+	parts := strings.SplitN(arn, ":", 6)
+	if len(parts) != 6 || parts[0] != "arn" || len(parts[4]) != 12 {
+		return nil, fmt.Errorf("%q is not the ARN of a user or role", arn)
+	}
+	kind, name, _ := strings.Cut(parts[5], "/")
+	p := identity.Principal{ARN: arn, Account: parts[4], Name: name}
+	switch {
+	case parts[2] == "iam" && kind == "user" && name != "":
+		p.Kind = identity.KindUser
+	case parts[2] == "iam" && kind == "role" && name != "":
+		p.Kind, p.Role = identity.KindRole, arn
+		p.ARN = "arn:aws:sts::" + parts[4] + ":assumed-role/" + name + "/explain"
+	case parts[2] == "sts" && kind == "assumed-role":
+		role, _, _ := strings.Cut(name, "/")
+		p.Kind, p.Role = identity.KindRole, RoleARN(parts[4], role)
+	default:
+		return nil, fmt.Errorf("%q is not the ARN of a user or role", arn)
+	}
+	v := g.view.Load()
+	c, err := v.byPrincipal(p)
+	if err != nil {
+		return nil, err
+	}
+	c.view, c.reads = v, &readCache{}
+	return c, nil
+}
+
+// Knows reports whether an identity document of that name exists.
+func (g *Gate) Knows(document string) bool { return g.settings.Load().documents[document] != nil }
