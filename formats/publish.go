@@ -136,7 +136,8 @@ type VersionChange struct {
 	// file are no change; other bytes refuse the whole change.
 	Files []NewFile
 	// Status is the status wanted afterwards; StatusNone is Published for a new
-	// version and no change for a known one.
+	// version and no change for a known one. Unfinished counts for a new version
+	// only: nothing leads back to it.
 	Status Status
 	// Open refuses the change (Conflict) where the version is there with another
 	// status than Unfinished when the change is applied, unless all of Files are
@@ -178,6 +179,18 @@ type Describer interface {
 	// Describe reads the version's row and, through open, its held files. It must
 	// bound what it reads. Facts that are not there stay empty.
 	Describe(n Name, v *Version, open func(file string) (OpenFile, error)) (*Facts, error)
+}
+
+// Builder is a format in which one version is built again and again, each time
+// under a name of its own (Maven: "1.0-20260101.120000-1" is a build of
+// "1.0-SNAPSHOT"). Both are version rows; what is decided of the version holds for
+// its builds.
+type Builder interface {
+	// Base returns the version that v is a build of; false where v is no build.
+	Base(v string) (string, bool)
+	// Build returns the build whose files are those of the row v, which has none
+	// of its own; false where v is no such row.
+	Build(v *Version) (string, bool)
 }
 
 // Facts are the descriptive members of CodeArtifact's PackageVersionDescription.

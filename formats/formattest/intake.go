@@ -194,7 +194,8 @@ func (r *Repository) change(name string, vc formats.VersionChange) {
 		}
 		return
 	}
-	if row == nil {
+	known := row != nil
+	if !known {
 		cp := *vc.Row
 		row = &cp
 		row.V, row.FirstSeen, row.Seq = vc.V, r.now, len(r.versions[name])+1
@@ -214,7 +215,7 @@ func (r *Repository) change(name string, vc formats.VersionChange) {
 		}
 		row.Hosting.Revision += "+"
 	}
-	if vc.Status != formats.StatusNone {
+	if vc.Status != formats.StatusNone && !(known && vc.Status == formats.Unfinished) {
 		row.Hosting.Status = vc.Status
 	}
 	for _, nf := range vc.Files {

@@ -1,9 +1,15 @@
-// Package maven owns the Maven repository layout for reading: release and
-// snapshot files, the three levels of maven-metadata.xml, checksum files and
-// how Maven, Gradle and their relatives find their repository. It refuses
-// directory listings, prefix lists and indexes, and it never forwards an
-// upstream's checksum file: checksums are always those of the bytes larder
-// serves.
+// Package maven owns the Maven repository layout: release and snapshot files,
+// the three levels of maven-metadata.xml, checksum files, how they are read and
+// deployed, and how Maven, Gradle and their relatives find their repository. It
+// refuses directory listings, prefix lists, indexes and snapshots without a
+// timestamp. It never forwards an upstream's checksum file nor keeps a client's:
+// checksums are always those of the bytes larder serves. Nor does it keep a
+// client's list of versions: that is made from the rows.
+//
+// A deployed release is one version row. A snapshot is a row of its own, which
+// holds no files but the document that names its newest builds, and a row for
+// each build, named by timestamp and number (CodeArtifact user guide, "Snapshot
+// publishing in CodeArtifact").
 package maven
 
 import (
@@ -33,6 +39,11 @@ var (
 	_ formats.Decorator  = (*Format)(nil)
 	_ formats.Closure    = (*Format)(nil)
 	_ formats.Discoverer = (*Format)(nil)
+
+	_ formats.Publisher   = (*Format)(nil)
+	_ formats.Builder     = (*Format)(nil)
+	_ formats.Coordinator = (*Format)(nil)
+	_ formats.Describer   = (*Format)(nil)
 )
 
 // ID is "maven".
@@ -46,9 +57,9 @@ func (*Format) Merge() formats.MergeRule { return formats.Union }
 // the metadata of a snapshot. Clients ask for these first, so that the question
 // is rarely a request of its own.
 func (*Format) Anchor(t formats.Target) (formats.Target, bool) {
-	a := formats.Target{Name: t.Name, Version: t.Version}
-	if isSnapshot(t.Version) {
-		a.Kind, a.Doc = formats.KindListing, t.Version
+	a := formats.Target{Name: t.Name, Version: directory(t.Version)}
+	if isSnapshot(a.Version) {
+		a.Kind, a.Doc = formats.KindListing, a.Version
 		return a, true
 	}
 	_, artifact := coordinates(t.Name)
@@ -156,7 +167,7 @@ func pathOf(t formats.Target) string {
 		}
 		return p + "/" + metadataFile
 	}
-	return p + "/" + t.Version + "/" + t.File
+	return p + "/" + directory(t.Version) + "/" + t.File
 }
 
 // escapePath escapes each segment; "+" stays literal, as Maven sends it.

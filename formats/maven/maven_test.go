@@ -62,6 +62,9 @@ func TestRoute(t *testing.T) {
 				continue
 			}
 			fmt.Fprintf(&b, "  %s\n", show(tg))
+			if tg.Kind == formats.KindPublish {
+				continue
+			}
 			fetch, err := f.Locate(t.Context(), formats.Connection{URL: "https://registry.example/m2/"}, tg, nil, nil)
 			fmt.Fprintf(&b, "  <- %s %v\n", strings.TrimPrefix(fetch.URL, "https://registry.example/m2/"), err)
 		}
@@ -75,6 +78,9 @@ func show(t formats.Target) string {
 		if f.v != "" {
 			s += " " + f.k + "=" + f.v
 		}
+	}
+	if t.Kind == formats.KindPublish {
+		return s + " " + t.Deed.String()
 	}
 	s += [...]string{" revalidate", " immutable", " nostore"}[t.Fresh]
 	if t.Derive != nil {
@@ -224,7 +230,7 @@ func render(t *testing.T, f *Format, v *formats.View, tg formats.Target) string 
 
 func TestMethodsAreRefused(t *testing.T) {
 	f := New()
-	for _, method := range []string{"PUT", "POST", "DELETE", "PATCH", "OPTIONS", ""} {
+	for _, method := range []string{"POST", "DELETE", "PATCH", "OPTIONS", ""} {
 		rq := request(method, "org/example/a/1/a-1.pom")
 		_, err := f.Route(rq)
 		r := formats.AsRefusal(err)
@@ -232,7 +238,7 @@ func TestMethodsAreRefused(t *testing.T) {
 			t.Errorf("%s: %v, want a method refusal", method, err)
 			continue
 		}
-		if got := f.Refuse(rq, r).Header.Get("Allow"); got != "GET, HEAD" {
+		if got := f.Refuse(rq, r).Header.Get("Allow"); got != "GET, HEAD, PUT" {
 			t.Errorf("%s: Allow is %q", method, got)
 		}
 	}
@@ -268,6 +274,9 @@ func FuzzRoute(f *testing.F) {
 	}
 	f.Add("HEAD", "org/example/a/1.0-SNAPSHOT/a-1.0-20240101.120000-1-sources.jar.sha1")
 	f.Add("GET", "org/example/a/1.0-SNAPSHOT/maven-metadata.xml.md5")
+	f.Add("GET", "org/example/a/1.0-20240101.120000-1/a-1.0-20240101.120000-1.jar")
+	f.Add("PUT", "org/example/a/1.0-SNAPSHOT/a-1.0-20240101.120000-1.jar.asc.sha1")
+	f.Add("PUT", "org/example/a/maven-metadata.xml.sha256")
 	f.Add("GET", "a/SNAPSHOT/SNAPSHOT/SNAPSHOT-SNAPSHOT.jar")
 	format := New()
 	conn := formats.Connection{URL: "https://registry.example/m2/"}
@@ -277,6 +286,14 @@ func FuzzRoute(f *testing.F) {
 			var r *formats.Refusal
 			if !errors.As(err, &r) {
 				t.Fatalf("%v is no refusal", err)
+			}
+			return
+		}
+		if tg.Kind == formats.KindPublish {
+			// What is deployed is read again under the same path.
+			read, err := format.Route(request("GET", raw))
+			if err != nil || read.Name != tg.Name || read.Version != tg.Version || read.Variant != tg.Variant {
+				t.Fatalf("PUT %q is %s, GET is %s (%v)", raw, show(tg), show(read), err)
 			}
 			return
 		}

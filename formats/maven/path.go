@@ -49,6 +49,27 @@ func isFile(s string) bool { return isVersion(s) }
 // isSnapshot follows Maven resolver's AbstractArtifact.isSnapshot.
 func isSnapshot(version string) bool { return strings.HasSuffix(version, snapshot) }
 
+// Base returns the version that v is a build of: "1.0-SNAPSHOT" for
+// "1.0-20260102.030405-7" (Maven resolver, AbstractArtifact.isSnapshot and
+// getBaseVersion). Such a version stands in no directory of its own.
+func (*Format) Base(v string) (string, bool) { return baseOf(v) }
+
+func baseOf(v string) (string, bool) {
+	i := strings.LastIndexByte(v, '-') - len("########.######")
+	if i < 0 || leadingStamp(v[i:]) != v[i:] || i > 0 && v[i-1] != '-' {
+		return "", false
+	}
+	return v[:i] + snapshot, true
+}
+
+// directory is the path segment under which the files of a version lie.
+func directory(version string) string {
+	if base, ok := baseOf(version); ok {
+		return base
+	}
+	return version
+}
+
 func nameOf(group, artifact string) formats.Name {
 	n := formats.Name{Canon: group, NS: group}
 	if artifact != "" {
@@ -59,9 +80,18 @@ func nameOf(group, artifact string) formats.Name {
 
 // Route parses a path of the Maven 2 repository layout.
 func (f *Format) Route(rq *formats.Request) (formats.Target, error) {
-	if rq.Method != "GET" && rq.Method != "HEAD" {
-		return formats.Target{}, formats.Refuse(formats.Method, "this repository only reads: %.16q is not offered here, and deploying is not possible yet", rq.Method)
+	switch rq.Method {
+	case "GET", "HEAD":
+		return routePath(rq)
+	case "PUT":
+		return routePut(rq)
+	case "DELETE":
+		return formats.Target{}, formats.Refuse(formats.Method, "files are not deleted here: versions are, through DeletePackageVersions")
 	}
+	return formats.Target{}, formats.Refuse(formats.Method, "%.16q is not offered here: files are read with GET and deployed with PUT", rq.Method)
+}
+
+func routePath(rq *formats.Request) (formats.Target, error) {
 	segs := rq.Segments
 	if len(segs) == 0 || segs[len(segs)-1] == "" {
 		return formats.Target{}, formats.Refuse(formats.NotFound, "directory listings are not offered: ask for a file of the Maven repository layout")
@@ -162,6 +192,9 @@ func routeFile(segs, dirs []string, base string, alg formats.Alg) (formats.Targe
 	if !ok || rest == "" || rest == version {
 		return formats.Target{}, formats.Refuse(formats.NotFound, "not a path of the Maven repository layout: files of %s %s begin with %q and have an extension", artifact, version, artifact+"-")
 	}
+	if of, ok := baseOf(version); ok {
+		return formats.Target{}, formats.Refuse(formats.NotFound, "%s is a build of a snapshot: its files lie in the directory %s", version, of)
+	}
 	t := formats.Target{Kind: formats.KindAsset, Name: name, Version: version, File: base, Fresh: formats.Immutable, ContentType: contentType(base)}
 	if isSnapshot(version) {
 		b, ok := parseSnapshotFile(artifact, version, base)
@@ -172,12 +205,15 @@ func routeFile(segs, dirs []string, base string, alg formats.Alg) (formats.Targe
 			t.File = segs[len(segs)-1]
 			return documentTarget(segs, t, alg), nil
 		}
+		if _, ok := baseOf(b.value); ok {
+			t.Version = b.value
+		}
 	}
 	if alg == "" {
 		return t, nil
 	}
 	return formats.Target{
-		Kind: formats.KindSidecar, Name: name, Version: version, File: segs[len(segs)-1],
+		Kind: formats.KindSidecar, Name: name, Version: t.Version, File: segs[len(segs)-1],
 		Variant: string(alg), Fresh: formats.Immutable, ContentType: checksumType, Derive: &t,
 	}, nil
 }

@@ -124,6 +124,9 @@ func (l *latin1Reader) Read(p []byte) (int, error) {
 // path. A repository says nowhere which files a version has, so one such file
 // must do. For a snapshot both must be of one build.
 func (f *Format) Available(v *formats.Version) (*formats.Version, bool) {
+	if _, ok := f.Build(v); ok {
+		return v, true // its builds are rows of their own
+	}
 	type parts struct{ pom, alone, payload bool }
 	builds := map[string]parts{}
 	for file, held := range v.Held {
@@ -165,7 +168,7 @@ func buildKey(version, file string) string {
 
 // isPayload leaves out what accompanies an artifact.
 func isPayload(file string) bool {
-	if _, alg := cutChecksum(file); alg != "" {
+	if _, alg := cutChecksum(file); alg != "" || file == metadataFile {
 		return false
 	}
 	for _, suffix := range []string{".asc", ".sigstore", ".sigstore.json", ".module", "-sources.jar", "-javadoc.jar"} {

@@ -37,7 +37,7 @@ func (f *Format) Refuse(rq *formats.Request, r *formats.Refusal) *formats.Reply 
 		reply.Header.Set("Retry-After", strconv.FormatInt(int64((r.RetryAfter+time.Second-1)/time.Second), 10))
 	}
 	if r.Kind == formats.Method {
-		reply.Header.Set("Allow", "GET, HEAD")
+		reply.Header.Set("Allow", "GET, HEAD, PUT")
 	}
 	return reply
 }

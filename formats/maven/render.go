@@ -41,7 +41,7 @@ func (f *Format) Render(w io.Writer, v *formats.View, t formats.Target) (http.He
 	h := http.Header{"Content-Type": {"application/xml"}}
 	// Only what upstream said unchanged may carry upstream's time: a client
 	// that sends it back must not be told "not modified" of a filtered view.
-	if at := doc.m.time(); !at.IsZero() && len(v.Layers) == 1 && !v.Offline && len(v.Hidden) == 0 {
+	if at := doc.m.time(); !at.IsZero() && len(v.Layers) == 1 && !v.Layers[0].Local && !v.Offline && len(v.Hidden) == 0 {
 		h.Set("Last-Modified", at.UTC().Format(http.TimeFormat))
 	}
 	return h, nil
@@ -57,7 +57,8 @@ type document struct {
 func compose(v *formats.View, t formats.Target) (*document, error) {
 	var heads []*metadata
 	for _, l := range v.Layers {
-		if l.Head == nil || len(l.Head.Raw) == 0 {
+		// A head of this site is that of the name; its snapshots are rows.
+		if l.Head == nil || len(l.Head.Raw) == 0 || l.Local && t.Doc != "" {
 			continue
 		}
 		m, err := scan(bytes.NewReader(l.Head.Raw), nil, nil)
@@ -76,8 +77,10 @@ func compose(v *formats.View, t formats.Target) (*document, error) {
 // may be one: both have the path group/artifact.
 func composeArtifact(v *formats.View, heads []*metadata) (*document, error) {
 	d := &document{m: united(heads)}
+	hosted := false
 	for _, row := range v.Versions {
-		d.versions = append(d.versions, row.V)
+		d.versions = append(d.versions, directory(row.V))
+		hosted = hosted || isInternal(row)
 	}
 	d.versions = sortVersions(d.versions)
 	if len(d.versions) == 0 && len(d.m.plugins) == 0 {
@@ -94,15 +97,28 @@ func composeArtifact(v *formats.View, heads []*metadata) (*document, error) {
 		d.m.versioned = true
 		d.m.group, d.m.artifact = coordinates(v.Name)
 	}
-	d.repoint(heads)
+	if hosted {
+		for _, l := range v.Layers {
+			if l.Local && l.Head != nil && !l.Head.Modified.IsZero() {
+				d.m.updated = max(d.m.updated, l.Head.Modified.UTC().Format(stampLayout))
+			}
+		}
+	}
+	d.repoint(len(heads) == 1 && !hosted)
 	return d, nil
 }
 
-// repoint makes latest and release name versions of this document. One
+// isInternal reports whether a version was published here. One that was only
+// retained is still what its upstream's document speaks of.
+func isInternal(row *formats.Version) bool {
+	return row.Hosting != nil && row.Hosting.Origin == formats.OriginInternal
+}
+
+// repoint makes latest and release name versions of this document. A sole
 // upstream's own choice (also its silence) stands while the version is listed;
 // otherwise latest is the last version in Maven's order and release the last
 // that is no snapshot.
-func (d *document) repoint(heads []*metadata) {
+func (d *document) repoint(sole bool) {
 	last, released := "", ""
 	for _, v := range d.versions {
 		last = v
@@ -111,7 +127,7 @@ func (d *document) repoint(heads []*metadata) {
 		}
 	}
 	choose := func(tag, otherwise string) string {
-		if len(heads) == 1 && (tag == "" || slices.Contains(d.versions, tag)) {
+		if sole && (tag == "" || slices.Contains(d.versions, tag)) {
 			return tag
 		}
 		return otherwise
