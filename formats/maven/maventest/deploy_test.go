@@ -262,3 +262,67 @@ func TestRealMavenDeploys(t *testing.T) {
 		}
 	}
 }
+
+const usesLibGradle = `
+repositories { maven { url "URL" } }
+configurations { fetched; newest; build }
+dependencies {
+  fetched("com.example.app:lib:1.2-SNAPSHOT") { changing = true }
+  newest "com.example.app:lib:1.+"
+  build "com.example.app:lib:1.2-20260101.120000-1"
+}
+task fetch(type: Copy) { from configurations.fetched; from configurations.newest; from configurations.build; into "lib"; duplicatesStrategy = 'exclude' }
+`
+
+// put deploys a file with its checksums as Gradle sends them.
+func (h *host) put(path, body string) {
+	h.t.Helper()
+	files := []struct{ path, body string }{{path, body}}
+	for _, d := range formattest.SpoolOf([]byte(body)).Digests() {
+		files = append(files, struct{ path, body string }{path + "." + string(d.Alg), d.Hex})
+	}
+	for _, f := range files {
+		req, err := http.NewRequestWithContext(h.t.Context(), "PUT", h.base+"/com/example/app/lib/"+f.path, strings.NewReader(f.body))
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode/100 != 2 {
+			h.t.Errorf("PUT %s: %s", f.path, resp.Status)
+		}
+	}
+}
+
+func TestRealGradleResolvesWhatWasDeployed(t *testing.T) {
+	h := newHost(t)
+	p := maventest.NewProject(t, h.base)
+	if err := os.WriteFile(filepath.Join(p.Dir, "build.gradle"), []byte(strings.ReplaceAll(usesLibGradle, "URL", h.base)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	list := "<metadata><groupId>com.example.app</groupId><artifactId>lib</artifactId><versioning><versions><version>VERSION</version></versions></versioning></metadata>"
+	h.put("1.1/lib-1.1.jar", "release")
+	h.put("1.1/lib-1.1.pom", strings.ReplaceAll(libPOM, "VERSION", "1.1"))
+	h.put("maven-metadata.xml", strings.ReplaceAll(list, "VERSION", "1.1"))
+	for i, stamp := range []string{"20260101.120000-1", "20260102.120000-2"} {
+		h.put("1.2-SNAPSHOT/lib-1.2-"+stamp+".jar", "build "+stamp)
+		h.put("1.2-SNAPSHOT/lib-1.2-"+stamp+".pom", strings.ReplaceAll(libPOM, "VERSION", "1.2-SNAPSHOT"))
+		h.put("1.2-SNAPSHOT/maven-metadata.xml", fmt.Sprintf("<metadata><groupId>com.example.app</groupId><artifactId>lib</artifactId><version>1.2-SNAPSHOT</version><versioning><snapshot><timestamp>%s</timestamp><buildNumber>%d</buildNumber></snapshot></versioning></metadata>", stamp[:15], i+1))
+		h.put("maven-metadata.xml", strings.ReplaceAll(list, "VERSION", "1.2-SNAPSHOT"))
+	}
+	out, err := p.Gradle(t)
+	if err != nil {
+		t.Fatalf("gradle: %v\n%s\n%s", err, out, strings.Join(h.log, "\n"))
+	}
+	for file, want := range map[string]string{"lib-1.2-SNAPSHOT.jar": "build 20260102.120000-2", "lib-1.2-20260101.120000-1.jar": "build 20260101.120000-1"} {
+		if got, err := os.ReadFile(filepath.Join(p.Dir, "lib", file)); err != nil || string(got) != want {
+			t.Errorf("%s is %q (%v), want %q", file, got, err, want)
+		}
+	}
+	if t.Failed() {
+		t.Log(out, strings.Join(h.log, "\n"))
+	}
+}
