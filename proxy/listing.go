@@ -441,7 +441,11 @@ func emptyHead(h *formats.Head) bool {
 
 // layer adds what one place knows.
 func (m *merge) layer(l layer) error {
-	got, err := m.x.s.cfg.Catalog.Listing(catalog.ListingKey{Place: l.place, Format: m.x.format.ID(), Name: m.t.Name.Canon, Doc: m.t.Doc})
+	key := catalog.ListingKey{Place: l.place, Format: m.x.format.ID(), Name: m.t.Name.Canon, Doc: m.t.Doc}
+	if l.conn == nil {
+		key.Doc = "" // a repository keeps one listing of a name, whatever document is made of it
+	}
+	got, err := m.x.s.cfg.Catalog.Listing(key)
 	if errors.Is(err, catalog.ErrNotFound) {
 		got = &catalog.Listing{}
 	} else if err != nil {
@@ -511,9 +515,7 @@ func (m *merge) add(ver *formats.Version, onlyHeld bool) {
 		}
 	}
 	if m.filter {
-		d := x.site.Rules.Decide(policy.Resource{
-			Domain: x.domain, Repository: x.repo, Format: x.format.ID(), Name: m.t.Name.Canon, Version: ver.V})
-		if d.Verdict != policy.Allow {
+		if d := x.decideRead(m.t.Name, ver.V, ""); d.Verdict != policy.Allow {
 			v.Hidden = append(v.Hidden, formats.Hidden{Version: ver, Reason: d.Reason})
 			return
 		}

@@ -14,6 +14,7 @@ import (
 
 	"larder/cache/catalog"
 	"larder/formats/maven/maventest"
+	"larder/policy"
 )
 
 const mavenDir = "/maven/main/com/example/larder/"
@@ -170,6 +171,27 @@ func TestMavenSnapshotBuiltAgain(t *testing.T) {
 	if got := up[0].hits.Load(); got != hits {
 		t.Errorf("%d upstream requests offline", got-hits)
 	}
+}
+
+// A rule that names a snapshot covers its builds, whose names nobody knows
+// beforehand.
+func TestMavenBlockedSnapshot(t *testing.T) {
+	reg := maventest.Empty()
+	reg.AddSnapshot(maventest.Package{Group: maventest.Group, Artifact: "snap", Version: "1.0-SNAPSHOT"}, maventest.Epoch, 1)
+	reg.AddSnapshot(maventest.Package{Group: maventest.Group, Artifact: "snap", Version: "2.0-SNAPSHOT"}, maventest.Epoch, 1)
+	w, _ := newWorldOf(t, "maven", reg)
+	jar := func(v string) string {
+		return mavenDir + "snap/" + v + "-SNAPSHOT/snap-" + v + "-20240301.120000-1.jar"
+	}
+	w.want(w.get(jar("1.0")), 200)
+	w.site.Rules = w.rules(policy.Config{Blocks: []policy.Block{{Format: "maven", Name: maventest.Group + ":snap", Versions: []string{"1.0-SNAPSHOT"}, Reason: "broken"}}})
+	w.proxy.Reload(w.site)
+	w.want(w.get(mavenDir+"snap/1.0-SNAPSHOT/maven-metadata.xml"), 403, "broken")
+	w.want(w.get(jar("1.0")), 403, "broken")
+	w.want(w.get(jar("1.0")+".sha1"), 403, "broken")
+	w.want(w.get(jar("2.0")), 200)
+	w.offline(true)
+	w.want(w.get(jar("1.0")), 403, "broken")
 }
 
 // Versions of two upstreams are united; each belongs to the first that has it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"hash/maphash"
 	"io"
 	"net/http"
 	"os"
@@ -15,6 +16,10 @@ import (
 	"larder/cache/store"
 	"larder/formats"
 )
+
+// smallWrite is the size in bytes up to which writes to one name wait for each
+// other.
+const smallWrite = 1 << 20
 
 // publish answers a write request. Bytes come first and are durable before the
 // one command that makes them a version; what fails before that leaves nothing.
@@ -30,6 +35,12 @@ func (x *exchange) publish(t formats.Target) error {
 	}
 	in := x.newIntake()
 	defer in.close()
+	if n := x.r.ContentLength; t.Name.Canon != "" && n >= 0 && n <= smallWrite {
+		// Documents are read, changed and written back: one after the other.
+		lock := &x.s.writing[maphash.String(x.s.writeSeed, x.format.ID()+"\x00"+t.Name.Canon)%uint64(len(x.s.writing))]
+		lock.Lock()
+		defer lock.Unlock()
+	}
 	change, err := pub.Publish(x.r.Context(), x.rq, t, in)
 	if err != nil {
 		return in.explain(err)

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"net/http"
 	"slices"
 
 	"larder/cache/catalog"
@@ -33,8 +34,13 @@ func (x *exchange) retain(src supplier, f *found) {
 	if f == nil || src.conn == nil && src.repo == x.repo {
 		return
 	}
-	if x.r.Method != "GET" {
+	if x.r.Method != http.MethodGet || x.target.Kind != formats.KindAsset || x.target.Fresh != formats.Immutable {
 		return
+	}
+	if b, ok := x.format.(formats.Builder); ok {
+		if _, build := b.Base(f.key.Version); build {
+			return // snapshots are never ingested (user guide, "Maven snapshots")
+		}
 	}
 	r := retention{domain: x.domain, repos: []string{x.repo}, from: src, key: f.key, format: x.format, name: x.target.Name}
 	if src.conn != nil && src.repo != x.repo {

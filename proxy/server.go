@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"log/slog"
 	"net/http"
@@ -115,6 +116,8 @@ type Server struct {
 	keep       sync.Mutex         // held while a format's own document is written
 	behind     sync.Map           // flight key -> func(): what follows a kept asset
 	work       sync.WaitGroup     // background work
+	writing    [64]sync.Mutex     // by name; held while a small write is read and applied
+	writeSeed  maphash.Seed
 	retentions chan retention
 	retaining  sync.WaitGroup        // queued retentions
 	health     atomic.Pointer[drain] // non-nil while draining
@@ -168,6 +171,7 @@ func New(cfg Config, site Site) (*Server, error) {
 	s.life, s.stop = context.WithCancel(context.Background())
 	s.fresh = newRefresher(s)
 	s.access = newAccessLog(cfg.Access)
+	s.writeSeed = maphash.MakeSeed()
 	s.retentions = make(chan retention, retainQueue)
 	for range retainWorkers {
 		s.work.Add(1)
@@ -504,9 +508,7 @@ func (x *exchange) answer(t formats.Target) error {
 
 // decide asks the site's blocks about a coordinate.
 func (x *exchange) decide(n formats.Name, version, file string) *formats.Refusal {
-	d := x.site.Rules.Decide(policy.Resource{
-		Domain: x.domain, Repository: x.repo, Format: x.format.ID(), Name: n.Canon, Version: version, File: file,
-	})
+	d := x.decideRead(n, version, file)
 	if d.Verdict == policy.Allow {
 		return nil
 	}
@@ -516,6 +518,22 @@ func (x *exchange) decide(n formats.Name, version, file string) *formats.Refusal
 	}
 	x.s.metrics.blocked.Inc()
 	return formats.Refuse(formats.Blocked, "%s is blocked by policy (%s): %s", what, d.Rule, d.Reason)
+}
+
+// decideRead asks policy about a coordinate. What is decided of a version holds
+// for its builds: nobody can name those beforehand (Maven's snapshots).
+func (x *exchange) decideRead(n formats.Name, version, file string) policy.Decision {
+	res := policy.Resource{Domain: x.domain, Repository: x.repo, Format: x.format.ID(), Name: n.Canon, Version: version, File: file}
+	d := x.site.Rules.Decide(res)
+	b, ok := x.format.(formats.Builder)
+	if !ok || d.Verdict != policy.Allow {
+		return d
+	}
+	if base, ok := b.Base(version); ok {
+		res.Version = base
+		return x.site.Rules.Decide(res)
+	}
+	return d
 }
 
 func (s *Server) formatList() string {

@@ -99,7 +99,7 @@ func (x *exchange) localLayers(srcs []supplier, t formats.Target) (map[catalog.P
 		if s.conn != nil {
 			continue
 		}
-		row, err := x.s.cfg.Catalog.Head(catalog.ListingKey{Place: s.place, Format: x.format.ID(), Name: t.Name.Canon, Doc: t.Doc})
+		row, err := x.s.cfg.Catalog.Head(catalog.ListingKey{Place: s.place, Format: x.format.ID(), Name: t.Name.Canon})
 		if errors.Is(err, catalog.ErrNotFound) {
 			known, err := x.s.cfg.Catalog.Knows(s.place, x.format.ID(), t.Name.Canon)
 			if err != nil {

@@ -53,6 +53,14 @@ func (op *Publish) apply(m *machine) error {
 		if err := e.mayPublish(); err != nil {
 			return err
 		}
+	} else if e.isNew && op.Head != nil && len(op.Versions) == 0 {
+		// A document about no package (Maven's plugin groups) is a head alone.
+		if err := e.changeHead(op.Head, nil, nil); err != nil {
+			return err
+		}
+		m.result.Changed = e.dirty
+		m.touch(op.Format, op.Name.Canon)
+		return nil
 	} else if err := e.existing(); err != nil {
 		return err
 	}
@@ -112,7 +120,8 @@ func (v *VersionEdit) apply(e *edit) error {
 			return err
 		}
 	}
-	if v.Status != formats.StatusNone {
+	// Unfinished is how a version begins; none becomes it again.
+	if v.Status != formats.StatusNone && !(d.existed && v.Status == formats.Unfinished) {
 		d.row.Hosting.Status = v.Status
 	}
 	return d.save(CausePublished)
