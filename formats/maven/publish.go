@@ -157,24 +157,41 @@ func (f *Format) compare(rq *formats.Request, t formats.Target, in formats.Intak
 	if sent != d.Hex {
 		refusal = formats.Refuse(formats.BadRequest, "%s says %.140q, but the bytes of %s have %s", what, sent, t.File, d.Hex)
 	}
-	aux := auxOf(row)
-	if at := slices.Index(aux.Mismatch, what); (at >= 0) == (refusal != nil) || row.Hosting == nil || row.Hosting.Status != formats.Unfinished {
-		if refusal != nil {
-			return nil, refusal
-		}
-		return c, nil
-	} else if at >= 0 {
-		aux.Mismatch = slices.Delete(aux.Mismatch, at, at+1)
-	} else {
-		aux.Mismatch = append(aux.Mismatch, what)
-		c.Reply = f.Refuse(rq, refusal)
-	}
-	vc := formats.VersionChange{V: row.V, Amend: true, Row: &formats.Version{V: row.V, Raw: row.Raw, Flags: row.Flags}}
-	if vc.Row.Aux, err = aux.encode(); err != nil {
+	vc, err := remember(row, what, refusal != nil)
+	switch {
+	case err != nil:
 		return nil, err
+	case vc != nil:
+		c.Versions = []formats.VersionChange{*vc}
+	case refusal != nil:
+		return nil, refusal
 	}
-	c.Versions = []formats.VersionChange{vc}
+	if refusal != nil {
+		c.Reply = f.Refuse(rq, refusal) // the change must be kept although the answer is an error
+	}
 	return c, nil
+}
+
+// remember notes in an unfinished version that a checksum file does not fit, or
+// that it now does. It returns nil where there is nothing to note.
+func remember(row *formats.Version, what string, mismatch bool) (*formats.VersionChange, error) {
+	if row.Hosting == nil || row.Hosting.Status != formats.Unfinished {
+		return nil, nil
+	}
+	aux := auxOf(row)
+	at := slices.Index(aux.Mismatch, what)
+	switch {
+	case mismatch == (at >= 0):
+		return nil, nil
+	case mismatch:
+		aux.Mismatch = append(aux.Mismatch, what)
+	default:
+		aux.Mismatch = slices.Delete(aux.Mismatch, at, at+1)
+	}
+	vc := &formats.VersionChange{V: row.V, Amend: true, Row: &formats.Version{V: row.V, Raw: row.Raw, Flags: row.Flags}}
+	var err error
+	vc.Row.Aux, err = aux.encode()
+	return vc, err
 }
 
 func hashHeld(t formats.Target, in formats.Intake) (formats.Digest, error) {
