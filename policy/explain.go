@@ -31,10 +31,9 @@ func Explain(q *Request, sets ...*Set) Explanation {
 	identityAllows := out.Reason == reasonNoResource
 	resourceAllows := out.Reason == reasonNoIdentity
 	var nearest *StatementResult
-	for pass := range 3 {
+	for at := range sideCount {
 		for _, s := range sets {
-			sc := s.scope(&res)
-			x := [...]*index{sc.identity, sc.domain, sc.repository}[pass]
+			x := s.side(at, q.Action, &res)
 			if x == nil {
 				continue
 			}
@@ -42,7 +41,7 @@ func Explain(q *Request, sets ...*Set) Explanation {
 				r := x.entries[i].explain(q, out.Resource)
 				out.Statements = append(out.Statements, r)
 				// The side that allows already is not the one that is missing.
-				missing := pass == 0 && !identityAllows || pass > 0 && !resourceAllows
+				missing := at == identitySide && !identityAllows || at != identitySide && !resourceAllows
 				if missing && r.Effect == "Allow" && (nearest == nil || len(r.Failed) < len(nearest.Failed)) {
 					nearest = &r
 				}

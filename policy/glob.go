@@ -1,12 +1,10 @@
 package policy
 
 import (
+	"bytes"
 	"strings"
 	"unicode/utf8"
 )
-
-// text is what a pattern is held against: a string, or an ARN built in a buffer.
-type text interface{ ~string | ~[]byte }
 
 // glob is a compiled pattern: * stands for any run of characters, also of
 // slashes and colons, ? for one character (IAM's own rule). A policy variable
@@ -140,13 +138,13 @@ func (g *glob) unresolved(c *Caller) bool {
 
 // match reports whether all of s matches. A pattern with an unresolved variable
 // matches nothing.
-func (g *glob) match(s string, c *Caller) bool { return matchText(g, s, c) }
+func (g *glob) match(s string, c *Caller) bool { return g.matchBytes([]byte(s), c) }
 
-// matchText walks pattern and text once. On a mismatch only the last * is
+// matchBytes walks pattern and text once. On a mismatch only the last * is
 // widened: an earlier one never needs to be, since the part between them was
 // found at its leftmost place. So the cost is at most the product of the two
 // lengths, whatever the number of stars.
-func matchText[T text](g *glob, s T, c *Caller) bool {
+func (g *glob) matchBytes(s []byte, c *Caller) bool {
 	pi, si := 0, 0
 	starPart, starAt := -1, 0
 	for {
@@ -160,8 +158,12 @@ func matchText[T text](g *glob, s T, c *Caller) bool {
 			}
 			starPart, starAt = pi, si
 			pi++
+			if si = g.seek(pi, s, si); si < 0 {
+				return false
+			}
+			starAt = si
 			continue
-		} else if n, ok := matchPart(p, s[si:], c); ok {
+		} else if n, ok := p.match(s[si:], c); ok {
 			pi++
 			si += n
 			continue
@@ -169,13 +171,44 @@ func matchText[T text](g *glob, s T, c *Caller) bool {
 		if starPart < 0 || starAt >= len(s) {
 			return false
 		}
-		starAt += runeLen(s[starAt:])
-		pi, si = starPart+1, starAt
+		pi = starPart + 1
+		if si = g.seek(pi, s, starAt+runeLen(s[starAt:])); si < 0 {
+			return false
+		}
+		starAt = si
 	}
 }
 
-// matchPart matches a part that is no star at the start of s.
-func matchPart[T text](p *part, s T, c *Caller) (n int, ok bool) {
+// seek is the first place from at where part pi, which follows a *, can stand:
+// a literal is found at once, other parts are tried where they are. It is -1
+// for nowhere.
+func (g *glob) seek(pi int, s []byte, at int) int {
+	if p := &g.parts[pi]; p.kind == literal {
+		n := indexOf(s[at:], p.text)
+		if n < 0 {
+			return -1
+		}
+		at += n
+	}
+	return at
+}
+
+// indexOf is bytes.Index with a string.
+func indexOf(s []byte, lit string) int {
+	for from := 0; len(s)-from >= len(lit); from++ {
+		at := bytes.IndexByte(s[from:len(s)-len(lit)+1], lit[0])
+		if at < 0 {
+			return -1
+		}
+		if from += at; string(s[from:from+len(lit)]) == lit {
+			return from
+		}
+	}
+	return -1
+}
+
+// match matches a part that is no star at the start of s.
+func (p *part) match(s []byte, c *Caller) (n int, ok bool) {
 	want := p.text
 	switch p.kind {
 	case question:
@@ -195,11 +228,11 @@ func matchPart[T text](p *part, s T, c *Caller) (n int, ok bool) {
 }
 
 // runeLen is the length of the first character of s, which is not empty.
-func runeLen[T text](s T) int {
+func runeLen(s []byte) int {
 	if s[0] < utf8.RuneSelf {
 		return 1
 	}
-	_, n := utf8.DecodeRuneInString(string(s[:min(len(s), utf8.UTFMax)]))
+	_, n := utf8.DecodeRune(s)
 	return n
 }
 

@@ -1,10 +1,5 @@
 package policy
 
-import (
-	"bytes"
-	"strings"
-)
-
 // entry is a statement in an index, with the words that a decision by it needs:
 // they are written once, so that deciding allocates nothing.
 type entry struct {
@@ -14,10 +9,32 @@ type entry struct {
 	reason   string
 }
 
-// index finds the few statements that can speak about a request. Every
-// statement is listed under its actions, its principals and the literal starts
-// of its resources; the shortest of the three lists leads and the other two
-// questions are asked of its members.
+// policies are the statements of all documents in one place, denials apart
+// from the others: of those, the first that matches ends the search.
+type policies struct {
+	entries     []entry // in order, for explanations
+	deny, allow index
+}
+
+func (p *policies) add(e entry) {
+	p.entries = append(p.entries, e)
+	if e.deny {
+		p.deny.add(e)
+	} else {
+		p.allow.add(e)
+	}
+}
+
+// seal ends the adding: what is rare is known only then.
+func (p *policies) seal() {
+	p.deny.places.build(p.deny.entries)
+	p.allow.places.build(p.allow.entries)
+}
+
+// index finds the few statements of one effect that can speak about a request.
+// Every statement is listed under its actions, its principals and its
+// resources; the shortest of the three lists leads, and the other two questions
+// are asked of its members.
 type index struct {
 	entries []entry
 	masks   []actionMask // by entry
@@ -28,7 +45,7 @@ type index struct {
 	principals map[string][]uint32 // by account and ARN
 	everyone   []uint32            // "*", NotPrincipal, and identity documents
 
-	resources trie
+	places resourceIndex
 }
 
 func (x *index) add(e entry) {
@@ -54,28 +71,20 @@ func (x *index) add(e entry) {
 			x.principals[name] = append(x.principals[name], id)
 		}
 	}
-	if e.anyResource || e.notResource {
-		x.resources.insert("", id)
-		return
-	}
-	for i := range e.resources {
-		x.resources.insert(e.resources[i].prefix(), id)
-	}
 }
 
-// find returns the first Deny and the first Allow that match, nil for none.
-// After a Deny the Allow is not looked for.
-func (x *index) find(q *Request, arn []byte) (deny, allow *entry) {
-	f := finder{x: x, q: q, arn: arn, mask: maskOf(q.Action), deny: -1, allow: -1}
+// first returns the first statement that matches, nil for none.
+func (x *index) first(q *Request, arn []byte) *entry {
+	if len(x.entries) == 0 {
+		return nil
+	}
+	f := finder{x: x, q: q, arn: arn, mask: maskOf(q.Action), best: len(x.entries)}
 	c := &q.Caller
 	who := [...][]uint32{x.everyone, x.principals[c.Account], x.principals[c.ARN], x.principals[c.RoleARN]}
 	what := [...][]uint32{x.everyAction, x.actions[q.Action]}
-	byWho, byWhat, byWhere := 0, len(what[0])+len(what[1]), 0
+	byWho, byWhat, byWhere := 0, len(what[0])+len(what[1]), x.places.count(arn)
 	for i := range who {
 		byWho += len(who[i])
-	}
-	for t, rest := &x.resources, arn; t != nil; t, rest = t.next(rest) {
-		byWhere += len(t.ids)
 	}
 	switch {
 	case byWho <= byWhat && byWho <= byWhere:
@@ -87,40 +96,37 @@ func (x *index) find(q *Request, arn []byte) (deny, allow *entry) {
 			f.try(what[i])
 		}
 	default:
-		for t, rest := &x.resources, arn; t != nil; t, rest = t.next(rest) {
+		for t, rest := &x.places.starts, arn; t != nil; t, rest = t.next(rest) {
 			f.try(t.ids)
 		}
+		for word, rest := x.places.firstWord(arn); word != nil; word, rest = nextWord(rest) {
+			f.try(x.places.words[string(word)])
+		}
 	}
-	if f.deny >= 0 {
-		return &x.entries[f.deny], nil
+	if f.best == len(x.entries) {
+		return nil
 	}
-	if f.allow >= 0 {
-		return nil, &x.entries[f.allow]
-	}
-	return nil, nil
+	return &x.entries[f.best]
 }
 
 // finder is one search in one index.
 type finder struct {
-	x           *index
-	q           *Request
-	arn         []byte
-	mask        actionMask
-	deny, allow int // lowest entry that matches, so that the order of lists does not show; -1
+	x    *index
+	q    *Request
+	arn  []byte
+	mask actionMask
+	best int // the lowest entry that matches, so that the order of lists does not show
 }
 
+// try asks the members of a list, which rises.
 func (f *finder) try(ids []uint32) {
 	for _, id := range ids {
-		if f.x.masks[id]&f.mask == 0 {
-			continue
+		if int(id) >= f.best {
+			return
 		}
-		e, n := &f.x.entries[id], int(id)
-		if e.deny {
-			if (f.deny < 0 || n < f.deny) && e.matches(f.q, f.arn) {
-				f.deny = n
-			}
-		} else if f.deny < 0 && (f.allow < 0 || n < f.allow) && e.matches(f.q, f.arn) {
-			f.allow = n
+		if f.x.masks[id]&f.mask != 0 && f.x.entries[id].matches(f.q, f.arn) {
+			f.best = int(id)
+			return
 		}
 	}
 }
@@ -152,60 +158,9 @@ func (s *statement) matchesResource(arn []byte, c *Caller) bool {
 		if s.unboundNever && s.resources[i].unresolved(c) {
 			return false
 		}
-		if matchText(&s.resources[i], arn, c) {
+		if s.resources[i].matchBytes(arn, c) {
 			return !s.notResource
 		}
 	}
 	return s.notResource
-}
-
-// trie holds ids under the literal starts of patterns. The zero value is empty.
-type trie struct {
-	label    string
-	ids      []uint32
-	heads    []byte // first bytes of the children's labels
-	children []trie
-}
-
-func (t *trie) insert(s string, id uint32) {
-	if s == "" {
-		if n := len(t.ids); n == 0 || t.ids[n-1] != id {
-			t.ids = append(t.ids, id)
-		}
-		return
-	}
-	at := bytes.IndexByte(t.heads, s[0])
-	if at < 0 {
-		t.heads = append(t.heads, s[0])
-		t.children = append(t.children, trie{label: s, ids: []uint32{id}})
-		return
-	}
-	c := &t.children[at]
-	n := 1
-	for n < len(s) && n < len(c.label) && s[n] == c.label[n] {
-		n++
-	}
-	if n < len(c.label) { // split: the common start becomes the parent
-		lower := *c
-		lower.label = c.label[n:]
-		*c = trie{label: strings.Clone(c.label[:n]), heads: []byte{lower.label[0]}, children: []trie{lower}}
-	}
-	c.insert(s[n:], id)
-}
-
-// next is the child that text goes on in, and what is left of text; nil at the
-// end.
-func (t *trie) next(text []byte) (*trie, []byte) {
-	if len(text) == 0 {
-		return nil, nil
-	}
-	at := bytes.IndexByte(t.heads, text[0])
-	if at < 0 {
-		return nil, nil
-	}
-	c := &t.children[at]
-	if len(text) < len(c.label) || string(text[:len(c.label)]) != c.label {
-		return nil, nil
-	}
-	return c, text[len(c.label):]
 }

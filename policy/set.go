@@ -17,20 +17,20 @@ type Attached struct {
 // resource documents of as many domains and repositories as there are; a set
 // with both is as good. Building one from parsed documents is cheap.
 type Set struct {
-	identity index
-	places   map[place]*index
+	identity policies
+	places   map[place]*policies
 }
 
 // NewSet compiles documents into a set. Statements keep the order of docs, and
 // the first that decides is the one a decision names.
 func NewSet(docs ...Attached) (*Set, error) {
-	s := &Set{places: map[place]*index{}}
+	s := &Set{places: map[place]*policies{}}
 	for i := range docs {
 		d := &docs[i]
 		if d.Document == nil {
 			return nil, errors.New("attach policy: no document")
 		}
-		x, name, err := s.indexOf(d)
+		x, name, err := s.policiesOf(d)
 		if err != nil {
 			return nil, err
 		}
@@ -39,10 +39,14 @@ func NewSet(docs ...Attached) (*Set, error) {
 			x.add(newEntry(st, name))
 		}
 	}
+	s.identity.seal()
+	for _, x := range s.places {
+		x.seal()
+	}
 	return s, nil
 }
 
-func (s *Set) indexOf(d *Attached) (*index, string, error) {
+func (s *Set) policiesOf(d *Attached) (*policies, string, error) {
 	kind := d.Document.kind
 	at, name := place{}, ""
 	switch {
@@ -57,7 +61,7 @@ func (s *Set) indexOf(d *Attached) (*index, string, error) {
 	}
 	x := s.places[at]
 	if x == nil {
-		x = &index{}
+		x = &policies{}
 		s.places[at] = x
 	}
 	return x, name, nil
@@ -77,22 +81,33 @@ func newEntry(st *statement, document string) entry {
 	return e
 }
 
-// scope is what of one set speaks about a resource, in the order of decisions.
-type scope struct{ identity, domain, repository *index }
+// side is where a document can hang, in the order in which decisions name them.
+type side uint8
 
-func (s *Set) scope(a *ARN) (out scope) {
+const (
+	identitySide side = iota
+	domainSide
+	repositorySide
+	sideCount
+)
+
+// side is what one side of the set holds about a; nil for nothing. The policy of a resource has no say about its own replacement,
+// so that nobody can lock the owner out; it cannot be delegated either (UG
+// domain-policies, repo-policies).
+func (s *Set) side(at side, do Action, a *ARN) *policies {
 	if s == nil {
-		return out
+		return nil
 	}
-	out.identity = &s.identity
-	switch a.Kind {
-	case RepositoryARN, PackageARN:
-		out.repository = s.places[a.repository()]
-		fallthrough
-	case DomainARN, PackageGroupARN:
-		out.domain = s.places[a.domain()]
+	inRepository := a.Kind == RepositoryARN || a.Kind == PackageARN
+	switch {
+	case at == identitySide:
+		return &s.identity
+	case at == domainSide && do != PutDomainPermissionsPolicy && (inRepository || a.Kind == DomainARN || a.Kind == PackageGroupARN):
+		return s.places[a.domain()]
+	case at == repositorySide && do != PutRepositoryPermissionsPolicy && inRepository:
+		return s.places[a.repository()]
 	}
-	return out
+	return nil
 }
 
 // asked is the resource that documents are held against. What is about to be
@@ -140,34 +155,26 @@ func Evaluate(q *Request, sets ...*Set) Decision {
 	var buf [maxARN]byte
 	res := q.asked()
 	arn := res.AppendARN(buf[:0])
-	var byIdentity, byDomain, byRepository *entry
-	for pass := range 3 {
+	var allows [sideCount]*entry
+	for at := range sideCount {
 		for _, s := range sets {
-			sc := s.scope(&res)
-			x, first := sc.identity, &byIdentity
-			switch pass {
-			case 1:
-				x, first = sc.domain, &byDomain
-			case 2:
-				x, first = sc.repository, &byRepository
-			}
+			x := s.side(at, q.Action, &res)
 			if x == nil || len(x.entries) == 0 {
 				continue
 			}
-			deny, allow := x.find(q, arn)
-			if deny != nil {
+			if deny := x.deny.first(q, arn); deny != nil {
 				return deny.decision(Deny)
 			}
-			if *first == nil {
-				*first = allow
+			if allows[at] == nil {
+				allows[at] = x.allow.first(q, arn)
 			}
 		}
 	}
-	byResource := byDomain
+	byResource := allows[domainSide]
 	if byResource == nil {
-		byResource = byRepository
+		byResource = allows[repositorySide]
 	}
-	return q.combine(byIdentity, byResource)
+	return q.combine(allows[identitySide], byResource)
 }
 
 // combine is the part of the evaluation after denials.
