@@ -138,7 +138,10 @@ func (g *glob) unresolved(c *Caller) bool {
 
 // match reports whether all of s matches. A pattern with an unresolved variable
 // matches nothing.
-func (g *glob) match(s string, c *Caller) bool { return g.matchBytes([]byte(s), c) }
+func (g *glob) match(s string, c *Caller) bool {
+	var buf [256]byte // no name, ARN or tag is longer in plain letters
+	return g.matchBytes(append(buf[:0], s...), c)
+}
 
 // matchBytes walks pattern and text once. On a mismatch only the last * is
 // widened: an earlier one never needs to be, since the part between them was
