@@ -23,6 +23,9 @@ func (c *Config) checkRepositories(faults *ConfigError) {
 		}
 	}
 	for i, r := range c.Repository {
+		if r.Anonymous != "" {
+			oneOf(fault, at("repository", i, "anonymous"), r.Anonymous, "read", "none")
+		}
 		c.checkEdges(fault, i, r)
 	}
 	for i, r := range c.Repository {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,7 +36,7 @@ func (c *Config) checkExposure(faults *ConfigError) {
 	if isLoopback(address) && c.TLS.ListenPlain != "" {
 		key, address = "tls.listen_plain", c.TLS.ListenPlain
 	}
-	if isLoopback(address) || c.Access.Anonymous == "read" || len(c.Access.Token) > 0 {
+	if isLoopback(address) || c.Access.Anonymous == "read" || len(c.Access.Token)+len(c.User)+len(c.Role) > 0 || os.Getenv(adminKeyEnv) != "" {
 		return
 	}
 	faults.add(c.doc.lineOf(key), `%s %q can be reached from other machines, and nothing says who may read. Write one of
@@ -45,6 +46,10 @@ or
 	[[access.token]]
 	name = "build"
 	sha256 = "HEX"                    # printf %%s TOKEN | sha256sum
+or
+	[[user]]                          # and: larder credential create --user NAME
+	name = "ci"
+	policies = ["publish"]
 or listen on 127.0.0.1`, key, address)
 }
 
@@ -55,6 +60,9 @@ func (c *Config) check(faults *ConfigError) {
 	c.checkTLS(faults)
 	c.checkLimits(faults)
 	c.checkAccess(faults)
+	c.checkPrincipals(faults)
+	c.checkProviders(faults)
+	c.checkEvents(faults)
 	c.checkLog(faults)
 	c.checkBlocks(faults)
 	c.checkUpstream(faults)
@@ -138,6 +146,7 @@ func (c *Config) checkAccess(faults *ConfigError) {
 		default:
 			c.unique(fault, sums, "access.token", i, "sha256", sum)
 		}
+		c.checkPolicies(fault, at("access.token", i, "policies"), t.Policies)
 	}
 }
 

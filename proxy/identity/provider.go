@@ -59,6 +59,12 @@ type providerKeys struct {
 	at   time.Time
 }
 
+// Validate reports what would keep a Federation from using the issuer.
+func (w WebIssuer) Validate() error {
+	_, err := newProvider(w, time.Now)
+	return err
+}
+
 func newProvider(w WebIssuer, now func() time.Time) (*provider, error) {
 	u, err := url.Parse(w.URL)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
