@@ -41,6 +41,9 @@ func (b *body) close() {
 
 // document answers an upstream document that is kept whole.
 func (x *exchange) document(t formats.Target) error {
+	if done, err := x.ownDocument(t); done || err != nil {
+		return err
+	}
 	conns := x.connections()
 	if len(conns) == 0 {
 		return x.noConnection()

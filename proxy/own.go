@@ -13,6 +13,7 @@ import (
 	"larder/cache/catalog"
 	"larder/formats"
 	"larder/policy"
+	"larder/policy/origin"
 	"larder/proxy/upstream"
 )
 
@@ -136,14 +137,28 @@ type Why struct {
 	Rule       string     `json:"rule"`
 	Reason     string     `json:"reason"`
 	Offline    bool       `json:"offline"`
-	Owner      string     `json:"owner,omitempty"` // the connection that supplies the name
+	Owner      string     `json:"owner,omitempty"`  // the connection that supplies the name
+	Access     WhyAccess  `json:"access"`           // whether whoever asks may read, and what decides
+	Origin     []string   `json:"origin,omitempty"` // origin controls that keep places out
 	Places     []WhyPlace `json:"places"`
 	Outcome    string     `json:"outcome"` // one sentence
 }
 
-// WhyPlace is one connection's part of the answer.
+// WhyAccess is the statement that decides about reading.
+type WhyAccess struct {
+	Caller   string `json:"caller"`
+	Verdict  string `json:"verdict"`
+	Document string `json:"document,omitempty"`
+	Sid      string `json:"statement,omitempty"`
+	Reason   string `json:"reason"`
+}
+
+// WhyPlace is one place's part of the answer: what a repository itself holds, or
+// what a connection has.
 type WhyPlace struct {
-	Connection  string     `json:"connection"`
+	Repository  string     `json:"repository,omitempty"`
+	Connection  string     `json:"connection,omitempty"`
+	Status      string     `json:"status,omitempty"` // of the version in the repository
 	Offline     bool       `json:"offline,omitempty"`
 	Listing     string     `json:"listing"` // never asked, listed, withdrawn, unknown there
 	Checked     *time.Time `json:"checked,omitempty"`
@@ -215,8 +230,7 @@ func (x *exchange) why() {
 }
 
 func (x *exchange) explain(f formats.Format, repo string, n formats.Name, version string) (*Why, error) {
-	d := x.site.Rules.Decide(policy.Resource{
-		Domain: x.domain, Repository: repo, Format: f.ID(), Name: n.Canon, Version: version})
+	d := x.decideRead(n, version, "")
 	out := &Why{PURL: f.PURL(n, version), Repository: repo, Format: f.ID(), Name: n.Canon, Version: version,
 		Decision: d.Verdict.String(), Rule: d.Rule, Reason: d.Reason, Offline: x.site.Offline, Places: []WhyPlace{}}
 	ownerKey := n.Canon
@@ -228,7 +242,20 @@ func (x *exchange) explain(f formats.Format, repo string, n formats.Name, versio
 	} else if ok {
 		out.Owner = strings.TrimPrefix(string(p), "c:")
 	}
+	rd := x.s.cfg.Gate.MayRead(x.caller, x.domain, repo, x.circumstances())
+	out.Access = WhyAccess{Caller: x.who(), Verdict: rd.Verdict.String(), Document: rd.Document, Sid: rd.Sid, Reason: rd.Reason}
 	held, known := false, false
+	if err := x.explainOrigin(f, n, out); err != nil {
+		return nil, err
+	}
+	local, err := x.explainHere(f, n, version)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range local {
+		held = held || p.Held > 0 && (version == "" || p.Installable != nil && *p.Installable)
+		out.Places = append(out.Places, *p)
+	}
 	for _, c := range x.connections() {
 		p, err := x.explainPlace(f, c, n, version)
 		if err != nil {
@@ -251,6 +278,73 @@ func (x *exchange) explain(f formats.Format, repo string, n formats.Name, versio
 		out.Outcome = "listed upstream and fetched on the first request"
 	default:
 		out.Outcome = "not known yet; the first request asks the upstreams in order"
+	}
+	return out, nil
+}
+
+// explainOrigin says which origin controls keep places out.
+func (x *exchange) explainOrigin(f formats.Format, n formats.Name, out *Why) error {
+	d, _ := x.site.state.Domain(x.domain)
+	for _, node := range x.graph.Walk(x.repo) {
+		own := origin.PackageRestrictions{}
+		p, err := x.s.cfg.Catalog.Package(catalog.RepositoryPlace(x.domain, node.Repository), f.ID(), n.Canon)
+		if err == nil {
+			own = origin.PackageRestrictions{Publish: origin.Mode(p.Publish), Upstream: origin.Mode(p.Upstream)}
+		} else if !errors.Is(err, catalog.ErrNotFound) {
+			return err
+		}
+		ways := []origin.Type{origin.Publish, origin.InternalUpstream}
+		if node.Connection != nil {
+			ways = []origin.Type{origin.Publish, origin.ExternalUpstream}
+		}
+		for _, way := range ways {
+			if v := origin.Decide(d.Origins(), own, origin.Of(f.ID(), n), way, node.Repository); !v.Allowed {
+				out.Origin = append(out.Origin, node.Repository+": "+v.Reason)
+			}
+		}
+	}
+	return nil
+}
+
+// explainHere tells what the repositories of the search hold themselves.
+func (x *exchange) explainHere(f formats.Format, n formats.Name, version string) ([]*WhyPlace, error) {
+	closure, _ := f.(formats.Closure)
+	var out []*WhyPlace
+	for _, node := range x.graph.Walk(x.repo) {
+		place := catalog.RepositoryPlace(x.domain, node.Repository)
+		l, err := x.s.cfg.Catalog.Listing(catalog.ListingKey{Place: place, Format: f.ID(), Name: n.Canon})
+		if errors.Is(err, catalog.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		p := &WhyPlace{Repository: node.Repository, Listing: "held here"}
+		for _, v := range l.Versions {
+			p.Versions++
+			ok := len(v.Held) > 0
+			if closure != nil {
+				_, ok = closure.Available(v)
+			}
+			if v.Hosting != nil {
+				ok = ok && v.Hosting.Status.Downloadable()
+			}
+			if ok {
+				p.Held++
+			}
+			if version == "" || v.V != version {
+				continue
+			}
+			p.Installable, p.Files = &ok, whyFiles(v)
+			if h := v.Hosting; h != nil {
+				p.Status, p.FirstSeen = h.Status.String(), &h.Since
+				p.Version = strings.ToLower(h.Origin.String())
+			}
+			if !v.Published.IsZero() {
+				p.Published = &v.Published
+			}
+		}
+		out = append(out, p)
 	}
 	return out, nil
 }

@@ -134,9 +134,6 @@ func (x *exchange) search(t formats.Target) error {
 	if !local {
 		return formats.Refuse(formats.NotHeld, "search is answered by the registry outside only, and this node is offline")
 	}
-	if len(x.connections()) == 0 {
-		return x.noConnection()
-	}
 	text, from, size := s.Query(x.rq)
 	hits, total, err := x.searchHeld(strings.ToLower(text), from, size)
 	if err != nil {
@@ -152,21 +149,31 @@ const maxSearch = 200_000
 
 func (x *exchange) searchHeld(text string, from, size int) ([]formats.SearchHit, int, error) {
 	type hit struct {
-		conn *catalog.Connection
-		name string
-		row  *catalog.HeadRow
+		name    string
+		display string
 	}
 	var all []hit
 	seen := map[string]bool{}
 	looked := 0
+	take := func(name, display string) bool {
+		looked++
+		if !seen[name] && strings.Contains(strings.ToLower(name), text) {
+			seen[name] = true
+			all = append(all, hit{name, display})
+		}
+		return looked < maxSearch
+	}
+	for _, node := range x.graph.Walk(x.repo) {
+		err := x.s.cfg.Catalog.Packages(catalog.RepositoryPlace(x.domain, node.Repository), x.format.ID(), "", "", func(p *catalog.Package) bool {
+			return take(p.Name.Canon, p.Name.Display)
+		})
+		if err != nil {
+			return nil, 0, err
+		}
+	}
 	for _, c := range x.connections() {
 		err := x.s.cfg.Catalog.Names(catalog.ConnectionPlace(c.Name), x.format.ID(), "", func(name string, row *catalog.HeadRow) bool {
-			looked++
-			if !seen[name] && strings.Contains(strings.ToLower(name), text) {
-				seen[name] = true
-				all = append(all, hit{c, name, row})
-			}
-			return looked < maxSearch
+			return take(name, row.Head.Display)
 		})
 		if err != nil {
 			return nil, 0, err
@@ -191,18 +198,15 @@ func (x *exchange) searchHeld(text string, from, size int) ([]formats.SearchHit,
 	var out []formats.SearchHit
 	total := 0
 	for _, h := range all {
-		t := formats.Target{Kind: formats.KindListing, Name: formats.Name{Canon: h.name, Display: h.row.Head.Display}}
+		t := formats.Target{Kind: formats.KindListing, Name: formats.Name{Canon: h.name, Display: h.display}}
 		if ref := x.decide(t.Name, "", ""); ref != nil {
 			continue
 		}
-		l, err := x.ensure(x.r.Context(), h.conn, t, false)
-		if errors.Is(err, errAbsent) {
-			continue
-		}
+		ls, err := x.layers(t)
 		if err != nil {
-			return nil, 0, err
+			continue // held by no place that may be asked
 		}
-		v, err := x.view(t, []layer{*l})
+		v, err := x.view(t, ls)
 		if err != nil || len(v.Versions) == 0 {
 			continue // nothing of it can be installed from here
 		}
