@@ -54,20 +54,14 @@ func (c Circumstances) context() policy.Context {
 	return ctx
 }
 
-// Request builds the question whether a caller may do an action to a resource.
-// While a resource's own policy is put, that policy is passed over, so that
-// nobody locks the owner out; the second result tells which documents speak.
+// request builds the question whether a caller may do an action to a resource.
 func (g *Gate) request(c *Caller, a policy.Action, res policy.ARN, cc Circumstances) (*policy.Request, []*policy.Set) {
 	q := &policy.Request{Caller: c.Caller, Action: a, Resource: res, Context: cc.context()}
-	q.Resource.Region = g.cfg.Region
 	q.Context.Region = g.cfg.Region
-	sets := []*policy.Set{c.Documents}
-	switch a {
-	case policy.PutDomainPermissionsPolicy, policy.PutRepositoryPermissionsPolicy, policy.DeleteDomainPermissionsPolicy, policy.DeleteRepositoryPermissionsPolicy:
-	default:
-		sets = append(sets, c.view.resources)
+	if res.Kind != policy.NoResource {
+		q.Resource.Region = g.cfg.Region
 	}
-	return q, sets
+	return q, []*policy.Set{c.Documents, c.view.resources}
 }
 
 // Decide answers whether a caller may do an action to a resource.
