@@ -83,7 +83,7 @@ func ParseARN(s string) (ARN, error) {
 	rest, ok := strings.CutPrefix(s, arnPrefix)
 	f := strings.SplitN(rest, ":", 3)
 	if !ok || len(f) != 3 || f[0] == "" || !isAccount(f[1]) {
-		return ARN{}, fmt.Errorf("resource %q: want arn:aws:codeartifact:REGION:ACCOUNT:KIND/...", s)
+		return ARN{}, fmt.Errorf("resource %q: want arn:aws:codeartifact:REGION:ACCOUNT:KIND/PATH", s)
 	}
 	a := ARN{Region: f[0], Owner: f[1]}
 	kind, path, _ := strings.Cut(f[2], "/")

@@ -232,8 +232,8 @@ func parseDate(s string) (float64, bool) {
 
 func unix(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
-// parseNetwork reads an address or a network; bits of the host are dropped, and
-// an IPv4 address in IPv6 clothes is an IPv4 address.
+// parseNetwork reads an address or a network; bits of the host do not matter,
+// and an IPv4 address in IPv6 clothes is an IPv4 address.
 func parseNetwork(s string) (netip.Prefix, bool) {
 	if !strings.Contains(s, "/") {
 		a, err := netip.ParseAddr(s)
@@ -253,5 +253,5 @@ func parseNetwork(s string) (netip.Prefix, bool) {
 		}
 		n = netip.PrefixFrom(n.Addr().Unmap(), n.Bits()-96)
 	}
-	return n.Masked(), true
+	return n, true
 }

@@ -88,6 +88,7 @@ func TestConditions(t *testing.T) {
 		{`{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}`, true, false},
 		{`{"IpAddress":{"aws:SourceIp":["192.0.2.1","10.1.2.99/24"]}}`, true, false},
 		{`{"IpAddress":{"aws:SourceIp":"::ffff:10.1.2.3"}}`, true, false},
+		{`{"IpAddress":{"aws:SourceIp":"::ffff:10.0.0.0/104"}}`, true, false},
 		{`{"NotIpAddress":{"aws:SourceIp":"10.0.0.0/8"}}`, false, true},
 		{`{"NotIpAddress":{"aws:SourceIp":"2001:db8::/32"}}`, true, true},
 		{`{"IpAddress":{"aws:PrincipalTag/net":"10.0.0.0/8"}}`, true, false},

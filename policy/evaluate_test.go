@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -38,6 +39,7 @@ func TestEvaluationOrder(t *testing.T) {
 		{"another account, both, repository", stranger, allowAll, "", admit, Allow, "repository:main/team#R"},
 		{"another account, denied", stranger, allowAll, admit, refuse, Deny, "repository:main/team#X"},
 		{"no account", Caller{}, "", admit, admit, Deny, ruleImplicit},
+		{"no account, identity alone", Caller{}, allowAll, "", "", Deny, ruleImplicit},
 		{"a session of a role", session, allowAll, "", "", Allow, "identity:own#A"},
 	} {
 		q := &Request{Caller: c.who, Action: ReadFromRepository, Resource: team}
@@ -229,12 +231,81 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// TestNobodysResource: two empty accounts are not the same account.
+func TestNobodysResource(t *testing.T) {
+	for _, res := range []ARN{{}, {Kind: ForeignARN, Name: session.RoleARN}} {
+		for _, c := range []struct {
+			who  Caller
+			want bool
+		}{{Caller{}, false}, {reader, res.Kind == NoResource}} {
+			d := Evaluate(&Request{Caller: c.who, Action: ListDomains, Resource: res}, sets(t, allowAll, "", "")...)
+			if (d.Verdict == Allow) != c.want {
+				t.Errorf("%q on %s: got %+v", c.who.ARN, res.String(), d)
+			}
+		}
+	}
+}
+
 func TestNewSetRefuses(t *testing.T) {
 	identity, domain, repository := parse(t, IdentityDocument, statements(allowAll)), parse(t, DomainDocument, statements(admit)), parse(t, RepositoryDocument, statements(admit))
 	for _, a := range []Attached{{}, {Document: identity, To: domainMain}, {Document: domain}, {Document: domain, To: team}, {Document: repository, To: domainMain}, {Document: repository, To: react}} {
 		if _, err := NewSet(a); err == nil {
 			t.Errorf("%+v was accepted", a)
 		}
+	}
+}
+
+// TestCrowd: where many patterns begin alike, each is still found by all that it
+// matches, and the first that matches decides.
+func TestCrowd(t *testing.T) {
+	const p = "arn:aws:codeartifact:*:" + owner + ":"
+	var list []string
+	for i := range 40 {
+		for _, tail := range []string{"repository/main/r%d", "repository/main/r%d?", "package/main/r%d/*", "*/main/r%d*", "*r%d/npm//react", "package/m*/x%d/npm//re*t", "p*e/main/y%dz/npm//${aws:username}"} {
+			effect := "Allow"
+			if i%7 == 3 {
+				effect = "Deny"
+			}
+			list = append(list, fmt.Sprintf(`{"Effect":%q,"Action":"*","Resource":[%q,"arn:aws:iam::*:x%d"]}`, effect, p+fmt.Sprintf(tail, i), i))
+		}
+	}
+	d, err := ParseLimited([]byte(statements(strings.Join(list, ","))), IdentityDocument, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := NewSet(Attached{Document: d, Name: "own"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.identity.allow.places.words.heads) == 0 {
+		t.Fatal("no pattern is listed under a word: the test tests nothing")
+	}
+	allowed, denied := 0, 0
+	for i := range 44 {
+		for _, name := range []string{"r%d", "r%d7", "r%dx", "x%d", "y%dz", "s%d"} {
+			for _, res := range []ARN{team, react} {
+				res.Repository = fmt.Sprintf(name, i)
+				q := &Request{Caller: reader, Action: ReadFromRepository, Resource: res}
+				q.Caller.UserName = "react"
+				want := ruleImplicit
+				for _, r := range Explain(q, s).Statements {
+					if r.Matched && (want == ruleImplicit || r.Effect == "Deny") {
+						want = fmt.Sprintf("%s[%d]", r.Document, r.Statement)
+						if r.Effect == "Deny" {
+							denied++
+							break
+						}
+						allowed++
+					}
+				}
+				if got := Evaluate(q, s); got.Rule != want {
+					t.Errorf("%s: got %+v, want %s", res.String(), got, want)
+				}
+			}
+		}
+	}
+	if allowed < 100 || denied < 20 {
+		t.Errorf("%d allowed, %d denied: the test compares too little", allowed, denied)
 	}
 }
 

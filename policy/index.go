@@ -99,8 +99,10 @@ func (x *index) first(q *Request, arn []byte) *entry {
 		for t, rest := &x.places.starts, arn; t != nil; t, rest = t.next(rest) {
 			f.try(t.ids)
 		}
-		for word, rest := x.places.firstWord(arn); word != nil; word, rest = nextWord(rest) {
-			f.try(x.places.words[string(word)])
+		for from := x.places.firstWord(arn); from != nil; from = nextWord(from) {
+			for t, rest := &x.places.words, from; t != nil; t, rest = t.next(rest) {
+				f.try(t.ids)
+			}
 		}
 	}
 	if f.best == len(x.entries) {

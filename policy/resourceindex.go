@@ -7,12 +7,12 @@ import (
 
 // resourceIndex finds the statements whose resource patterns may match an ARN.
 // Each pattern is listed once: under its literal start, or, where many begin
-// alike (a wildcard for the region does that), under the rarest whole word in
-// it. A word is what stands between two of : and /, both written out, so an ARN
-// that matches has it as a word, too.
+// alike (a wildcard for the region does that), under the rarest word in it. A
+// word begins behind a : or / that is written out, and runs up to and with the
+// next, or to a wildcard or the end; an ARN that matches has it in such a place.
 type resourceIndex struct {
 	starts trie
-	words  map[string][]uint32
+	words  trie
 }
 
 // crowd is the number of patterns with one start from which words are worth it.
@@ -49,10 +49,7 @@ func (x *resourceIndex) build(entries []entry) {
 			x.starts.insert(g.prefix(), id)
 			return
 		}
-		if x.words == nil {
-			x.words = map[string][]uint32{}
-		}
-		x.words[rarest] = append(x.words[rarest], id)
+		x.words.insert(rarest, id)
 	})
 }
 
@@ -61,38 +58,34 @@ func (x *resourceIndex) count(arn []byte) (n int) {
 	for t, rest := &x.starts, arn; t != nil; t, rest = t.next(rest) {
 		n += len(t.ids)
 	}
-	for word, rest := x.firstWord(arn); word != nil; word, rest = nextWord(rest) {
-		n += len(x.words[string(word)])
+	for from := x.firstWord(arn); from != nil; from = nextWord(from) {
+		for t, rest := &x.words, from; t != nil; t, rest = t.next(rest) {
+			n += len(t.ids)
+		}
 	}
 	return n
 }
 
-// firstWord is nextWord, but nil where no pattern is listed under a word.
-func (x *resourceIndex) firstWord(arn []byte) (word, rest []byte) {
-	if x.words == nil {
-		return nil, nil
+// firstWord is arn from its first word on, nil where no pattern is listed
+// under a word.
+func (x *resourceIndex) firstWord(arn []byte) []byte {
+	if len(x.words.heads) == 0 {
+		return nil
 	}
-	return nextWord(arn)
+	return arn
 }
 
-// nextWord cuts the first word that is not empty; nil at the end.
-func nextWord(s []byte) (word, rest []byte) {
-	for len(s) > 0 && isBorder(s[0]) {
-		s = s[1:]
+// nextWord is s from its next word on; nil at the end.
+func nextWord(s []byte) []byte {
+	for i, c := range s {
+		if c == ':' || c == '/' {
+			return s[i+1:]
+		}
 	}
-	if len(s) == 0 {
-		return nil, nil
-	}
-	n := 0
-	for n < len(s) && !isBorder(s[n]) {
-		n++
-	}
-	return s[:n], s[n:]
+	return nil
 }
 
-func isBorder(c byte) bool { return c == ':' || c == '/' }
-
-// words are the whole words of a pattern's literals.
+// words are the words of a pattern, as they are listed.
 func (g *glob) words() (out []string) {
 	for i := range g.parts {
 		if g.parts[i].kind != literal {
@@ -100,17 +93,20 @@ func (g *glob) words() (out []string) {
 		}
 		s := g.parts[i].text
 		if i > 0 { // the literal may begin within a word
-			at := strings.IndexAny(s, ":/")
-			if at < 0 {
+			s = s[strings.IndexAny(s, ":/")+1:]
+			if len(s) == len(g.parts[i].text) {
 				continue
 			}
-			s = s[at:]
 		}
-		if i < len(g.parts)-1 { // and end within one
-			s = s[:strings.LastIndexAny(s, ":/")+1]
-		}
-		for _, w := range strings.FieldsFunc(s, func(r rune) bool { return r == ':' || r == '/' }) {
-			out = append(out, w)
+		for s != "" {
+			n := strings.IndexAny(s, ":/") + 1
+			if n == 0 {
+				n = len(s)
+			}
+			if s[0] != ':' && s[0] != '/' { // not what is empty
+				out = append(out, s[:n])
+			}
+			s = s[n:]
 		}
 	}
 	return out
