@@ -209,6 +209,12 @@ func TestDocumentErrorNamesThePlace(t *testing.T) {
 	}
 }
 
+func TestParseKeepsID(t *testing.T) {
+	if d := parse(t, IdentityDocument, `{"Id":"mine","Statement":{"Effect":"Allow",`+good+`}}`); d.ID() != "mine" {
+		t.Errorf("got %q", d.ID())
+	}
+}
+
 func TestParseLimited(t *testing.T) {
 	doc := `{"Id":"äöü","Statement":{"Effect":"Allow",` + good + `}}`
 	n := len([]rune(doc))

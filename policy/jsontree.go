@@ -37,7 +37,7 @@ func (k valueKind) String() string {
 	return [...]string{"null", "a string", "a number", "a boolean", "an object", "an array"}[k]
 }
 
-// maxDepth bounds nesting; a document that means something needs five levels.
+// maxDepth bounds nesting; the value of a condition stands on the seventh level.
 const maxDepth = 8
 
 // readTree parses exactly one JSON value.

@@ -17,9 +17,10 @@ type naive struct {
 }
 
 type naiveDocument struct {
-	name, text string
-	side       int    // 0 identity, 1 domain, 2 repository
-	reach      string // resource documents: domain/D or repository/D/R, with region and account before
+	Statement []naiveStatement
+	name      string
+	side      int    // 0 identity, 1 domain, 2 repository
+	reach     string // resource documents: domain/D or repository/D/R, with region and account before
 }
 
 type naiveStatement struct {
@@ -41,11 +42,7 @@ func (n *naive) decide(q *Request) (Verdict, string) {
 			if d.side != side || side > 0 && !reaches(d.reach, arn) {
 				continue
 			}
-			var doc struct{ Statement []naiveStatement }
-			if err := json.Unmarshal([]byte(d.text), &doc); err != nil {
-				panic(err)
-			}
-			for i, s := range doc.Statement {
+			for i, s := range d.Statement {
 				if !s.matches(q, arn, side > 0) {
 					continue
 				}
@@ -327,7 +324,11 @@ func (w world) random() ([]Attached, *naive) {
 	add := func(kind Kind, name string, to ARN) {
 		d := w.document(kind)
 		docs = append(docs, Attached{Document: d, Name: strings.TrimPrefix(name, "identity:"), To: to})
-		n.documents = append(n.documents, naiveDocument{name: name, text: d.text, side: int(kind - IdentityDocument), reach: to.String()})
+		plain := naiveDocument{name: name, side: int(kind - IdentityDocument), reach: to.String()}
+		if err := json.Unmarshal([]byte(d.text), &plain); err != nil {
+			panic(err)
+		}
+		n.documents = append(n.documents, plain)
 	}
 	for i := range w.IntN(3) {
 		add(IdentityDocument, fmt.Sprintf("identity:p%d", i), ARN{})
