@@ -10,6 +10,12 @@ import (
 // spread over documents as large as may be; what decides is the last of all.
 func benchSets(b *testing.B, n int, shape string) []*Set {
 	type object map[string]any
+	with := func(statement, condition object) object {
+		if condition != nil {
+			statement["Condition"] = condition
+		}
+		return statement
+	}
 	var identity, resource []object
 	for i := range n / 2 {
 		act, who, res := "codeartifact:ReadFromRepository", reader.ARN, "*"
@@ -24,14 +30,19 @@ func benchSets(b *testing.B, n int, shape string) []*Set {
 			}
 		case "resources":
 			res = fmt.Sprintf("arn:aws:codeartifact:*:%s:repository/main/r%d/*", owner, i)
-		case "globs": // the worst: no whole word of the pattern is rare
+		case "globs": // no whole word of the pattern is rare
 			res = fmt.Sprintf("arn:aws:codeartifact:*:%s:repository/main/r%d*", owner, i)
 		}
+		var condition object
+		if shape == "conditions" { // the worst: only the conditions tell the statements apart
+			condition = object{"StringEquals": object{"aws:username": fmt.Sprintf("reader%d", i)}}
+		}
 		if i == n/2-1 {
+			condition = nil
 			act, who, res = "codeartifact:Read*", reader.ARN, "*"
 		}
-		identity = append(identity, object{"Effect": "Allow", "Action": act, "Resource": res})
-		resource = append(resource, object{"Effect": "Allow", "Action": act, "Resource": "*", "Principal": object{"AWS": who}})
+		identity = append(identity, with(object{"Effect": "Allow", "Action": act, "Resource": res}, condition))
+		resource = append(resource, with(object{"Effect": "Allow", "Action": act, "Resource": "*", "Principal": object{"AWS": who}}, condition))
 	}
 	set := func(kind Kind, to ARN, list []object) *Set {
 		var docs []Attached
@@ -58,7 +69,7 @@ func benchSets(b *testing.B, n int, shape string) []*Set {
 }
 
 func BenchmarkEvaluate(b *testing.B) {
-	for _, shape := range []string{"principals", "actions", "resources", "globs"} {
+	for _, shape := range []string{"principals", "actions", "resources", "globs", "conditions"} {
 		for _, n := range []int{10, 100, 1000} {
 			b.Run(fmt.Sprintf("%s/%d", shape, n), func(b *testing.B) {
 				sets := benchSets(b, n, shape)
