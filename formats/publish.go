@@ -159,6 +159,13 @@ type NewFile struct {
 	Aux         []byte // format-private, kept in the asset row
 }
 
+// Ingester is a format whose listings name versions but no files (Maven, Go).
+type Ingester interface {
+	// Files are the files of a version that are worth asking an upstream for when
+	// the version as a whole is wanted. Some of them may not exist.
+	Files(n Name, version string) []string
+}
+
 // Coordinator maps between a format's names and CodeArtifact's (API reference,
 // "PackageDescription": format, namespace, package).
 type Coordinator interface {

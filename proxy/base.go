@@ -61,6 +61,14 @@ func (x *exchange) origin() (string, bool) {
 	return scheme + "://" + host + prefix, true
 }
 
+// Base is the scheme, host and prefix under which the client of r reached this
+// node; "" when its Host header is no host name.
+func (s *Server) Base(r *http.Request) string {
+	x := &exchange{s: s, r: r, site: s.site.Load()}
+	base, _ := x.origin()
+	return base
+}
+
 type forwardedBy struct{ proto, host, prefix string }
 
 // forwarded reads RFC 7239 Forwarded, else the X-Forwarded family, when the

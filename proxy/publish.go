@@ -62,6 +62,11 @@ func (x *exchange) apply(change *formats.Change, in *intake) error {
 	if err := x.mayWrite(change.Name, change.Deed()); err != nil {
 		return err
 	}
+	return x.applyChange(change, in)
+}
+
+// applyChange is apply where the right was asked for already.
+func (x *exchange) applyChange(change *formats.Change, in *intake) error {
 	op := &catalog.Publish{Repository: x.repo, Format: x.format.ID(), Name: change.Name, Tags: change.Tags, Head: change.Head}
 	for _, vc := range change.Versions {
 		if len(vc.Files) > 0 {
@@ -181,7 +186,7 @@ func (x *exchange) newIntake() *intake {
 	if limit > 0 {
 		body = http.MaxBytesReader(x.w, x.r.Body, limit)
 	}
-	return &intake{x: x, body: body, at: x.s.now().UTC()}
+	return &intake{x: x, body: &patientBody{io.NopCloser(body), http.NewResponseController(x.w), x.s.cfg.Limits.RequestBodyTimeout}, at: x.s.now().UTC()}
 }
 
 // Read implements formats.Intake. A client may be slow, but not silent.
@@ -189,15 +194,11 @@ func (i *intake) Read(p []byte) (int, error) {
 	if i.failed != nil {
 		return 0, i.failed
 	}
-	rc := http.NewResponseController(i.x.w)
-	// Not every ResponseWriter can; net/http's can.
-	_ = rc.SetReadDeadline(time.Now().Add(i.x.s.cfg.Limits.RequestBodyTimeout))
 	n, err := i.body.Read(p)
 	var big *http.MaxBytesError
 	switch {
 	case err == nil:
 	case err == io.EOF:
-		_ = rc.SetReadDeadline(time.Time{})
 		return n, err
 	case errors.As(err, &big):
 		i.failed = formats.Refuse(formats.TooLarge, "the upload is larger than %d bytes, the limit of this node (limits.artifact_max)", big.Limit)

@@ -84,6 +84,8 @@ type Config struct {
 	// only what is open to everybody can be read.
 	Gate *access.Gate
 	// API answers below /v1/, STS a POST to the root and /-/sts; nil: not here.
+	// The API is made with the Server it works through, so it may come later: by
+	// SetAPI, before the first request.
 	API, STS http.Handler
 }
 
@@ -237,6 +239,9 @@ func (s *Server) rebuild(state *catalog.State) error {
 	s.epoch.Add(1)
 	return nil
 }
+
+// SetAPI mounts the API. It must be called before the first request.
+func (s *Server) SetAPI(h http.Handler) { s.cfg.API = h }
 
 // Site returns what is in force.
 func (s *Server) Site() *Site { return s.site.Load() }
@@ -422,8 +427,27 @@ func (s *Server) signs(r *http.Request) bool {
 func (x *exchange) delegate(what string, h http.Handler) {
 	x.repo, x.tier = what, "local"
 	rec := &recorder{ResponseWriter: x.w}
+	x.r.Body = &patientBody{ReadCloser: x.r.Body, rc: http.NewResponseController(x.w), limit: x.s.cfg.Limits.RequestBodyTimeout}
 	h.ServeHTTP(rec, x.r)
 	x.status, x.bytes = rec.status, rec.bytes
+}
+
+// patientBody lets a client be slow with its body, but not silent.
+type patientBody struct {
+	io.ReadCloser
+	rc    *http.ResponseController
+	limit time.Duration
+}
+
+// Read implements io.Reader.
+func (b *patientBody) Read(p []byte) (int, error) {
+	// Not every ResponseWriter can; net/http's can.
+	_ = b.rc.SetReadDeadline(time.Now().Add(b.limit))
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		_ = b.rc.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
 
 // recorder notes what another room answered.

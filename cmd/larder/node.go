@@ -44,6 +44,8 @@ type node struct {
 	sts      *handlerBox
 	log      *slog.Logger
 
+	connections atomic.Pointer[map[string]string] // name -> format
+
 	stops []func() // of what runs beside the listener, in order of its start
 }
 
@@ -150,6 +152,11 @@ func openNode(cfg *Config, log *slog.Logger, reg *prometheus.Registry, access io
 	if err != nil {
 		return nil, fmt.Errorf("open proxy: %w", err)
 	}
+	h, err := n.api(cfg)
+	if err != nil {
+		return nil, err
+	}
+	n.proxy.SetAPI(h)
 	watch.Attach(n.proxy)
 	ok = true
 	return n, nil
@@ -200,6 +207,11 @@ func (n *node) apply(cfg *Config) error {
 		return fmt.Errorf("reload gate: %w", err)
 	}
 	n.sts.set(f)
+	names := map[string]string{}
+	for _, c := range cfg.Connection {
+		names[c.Name] = c.Format
+	}
+	n.connections.Store(&names)
 	return n.proxy.Reload(site)
 }
 

@@ -29,6 +29,7 @@ var (
 	_ formats.Inspector  = (*Format)(nil)
 	_ formats.Closure    = (*Format)(nil)
 	_ formats.Discoverer = (*Format)(nil)
+	_ formats.Ingester   = (*Format)(nil)
 )
 
 // Format translates the Go module proxy protocol. Its only state is about each
@@ -116,4 +117,10 @@ func (*Format) ParsePURL(purl string) (formats.Name, string, bool) {
 		return formats.Name{}, "", false
 	}
 	return formats.Name{Canon: path}, version, true
+}
+
+// Files are the three files of a module version (go.dev/ref/mod, "GOPROXY
+// protocol").
+func (*Format) Files(_ formats.Name, version string) []string {
+	return []string{version + ".info", version + ".mod", version + ".zip"}
 }

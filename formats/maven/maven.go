@@ -39,6 +39,7 @@ var (
 	_ formats.Decorator  = (*Format)(nil)
 	_ formats.Closure    = (*Format)(nil)
 	_ formats.Discoverer = (*Format)(nil)
+	_ formats.Ingester   = (*Format)(nil)
 
 	_ formats.Publisher   = (*Format)(nil)
 	_ formats.Builder     = (*Format)(nil)
@@ -177,4 +178,12 @@ func escapePath(p string) string {
 		segs[i] = url.PathEscape(s)
 	}
 	return strings.Join(segs, "/")
+}
+
+// Files are those that CodeArtifact asks for when it imports a version (user
+// guide, "Maven upstreams and external connections").
+func (*Format) Files(n formats.Name, version string) []string {
+	_, artifact := coordinates(n)
+	stem := artifact + "-" + version
+	return []string{stem + ".pom", stem + ".jar", stem + "-sources.jar", stem + "-javadoc.jar"}
 }

@@ -136,6 +136,9 @@ func New(cfg Config) (*Gate, error) {
 	return g, err
 }
 
+// Region is what stands in ARNs.
+func (g *Gate) Region() string { return g.cfg.Region }
+
 // Sessions and Signatures are what federation needs; nil without a keyring.
 func (g *Gate) Sessions() *identity.Sessions     { return g.sessions }
 func (g *Gate) Signatures() *identity.Signatures { return g.signatures }
