@@ -120,6 +120,7 @@ type Server struct {
 	work       sync.WaitGroup     // background work
 	writing    [64]sync.Mutex     // by name; held while a small write is read and applied
 	writeSeed  maphash.Seed
+	askers     chan struct{} // bounds how many ask for sessions at one time
 	retentions chan retention
 	retaining  sync.WaitGroup        // queued retentions
 	health     atomic.Pointer[drain] // non-nil while draining
@@ -174,6 +175,7 @@ func New(cfg Config, site Site) (*Server, error) {
 	s.fresh = newRefresher(s)
 	s.access = newAccessLog(cfg.Access)
 	s.writeSeed = maphash.MakeSeed()
+	s.askers = make(chan struct{}, 4)
 	s.retentions = make(chan retention, retainQueue)
 	for range retainWorkers {
 		s.work.Add(1)
@@ -426,6 +428,16 @@ func (s *Server) signs(r *http.Request) bool {
 // delegate lets another room answer.
 func (x *exchange) delegate(what string, h http.Handler) {
 	x.repo, x.tier = what, "local"
+	if what == "sts" {
+		// Whoever asks for a session is unknown yet, and each question costs a
+		// verification of a foreign signature.
+		select {
+		case x.s.askers <- struct{}{}:
+			defer func() { <-x.s.askers }()
+		case <-x.r.Context().Done():
+			return
+		}
+	}
 	rec := &recorder{ResponseWriter: x.w}
 	x.r.Body = &patientBody{ReadCloser: x.r.Body, rc: http.NewResponseController(x.w), limit: x.s.cfg.Limits.RequestBodyTimeout}
 	h.ServeHTTP(rec, x.r)

@@ -14,6 +14,7 @@ type supplier struct {
 	place catalog.Place
 	repo  string              // the repository that holds it, or has the connection
 	conn  *catalog.Connection // nil: the repository itself
+	known bool                // a repository that has a package of the name
 }
 
 // sources lists the places that the repository asked may take a name from, in
@@ -31,11 +32,11 @@ func (x *exchange) sources(n formats.Name) ([]supplier, error) {
 		node := walk[i]
 		place := catalog.RepositoryPlace(x.domain, node.Repository)
 		out = append(out, supplier{place: place, repo: node.Repository})
-		blocked := false
+		here, blocked := &out[len(out)-1], false
 		if n.Canon != "" {
 			p, err := x.s.cfg.Catalog.Package(place, x.format.ID(), n.Canon)
 			if err == nil {
-				blocked = p.Upstream == catalog.Block
+				here.known, blocked = true, p.Upstream == catalog.Block
 			} else if !errors.Is(err, catalog.ErrNotFound) {
 				return nil, err
 			}
@@ -101,11 +102,7 @@ func (x *exchange) localLayers(srcs []supplier, t formats.Target) (map[catalog.P
 		}
 		row, err := x.s.cfg.Catalog.Head(catalog.ListingKey{Place: s.place, Format: x.format.ID(), Name: t.Name.Canon})
 		if errors.Is(err, catalog.ErrNotFound) {
-			known, err := x.s.cfg.Catalog.Knows(s.place, x.format.ID(), t.Name.Canon)
-			if err != nil {
-				return nil, err
-			}
-			if !known {
+			if !s.known {
 				continue
 			}
 			row = nil
