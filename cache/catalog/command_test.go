@@ -399,7 +399,11 @@ func TestControlFaults(t *testing.T) {
 	if _, f := s.propose(&UpdateRepository{Name: "r2", Upstreams: &[]string{"r1"}}); f == nil || f.Kind != FaultValidation {
 		t.Errorf("a circle: %v", f)
 	}
+	s.must(&PutGroup{Pattern: "/npm/*", Create: true, Restrictions: map[string]string{"PUBLISH": "ALLOW_SPECIFIC_REPOSITORIES"}, Allow: map[string][]string{"PUBLISH": {"r1", "r2"}}})
 	s.must(&DeleteRepository{Name: "r2"})
+	if d, _ := s.c.State().Domain("team"); fmt.Sprint(d.Groups()[0].Allowed) != "map[PUBLISH:[r1]]" {
+		t.Errorf("a deleted repository is still trusted: %v", d.Groups()[0].Allowed)
+	}
 	d, _ := s.c.State().Domain("team")
 	if r, _ := d.Repository("r1"); len(r.Upstreams) != 0 {
 		t.Errorf("a deleted upstream stays linked: %v", r.Upstreams)

@@ -214,6 +214,22 @@ func (m *machine) removeRepository(d *DomainState, r *RepositoryRow) error {
 			}
 		}
 	}
+	for _, g := range d.groups {
+		gone := map[string][]string{}
+		for typ, list := range g.Allowed {
+			if slices.Contains(list, r.Name) {
+				gone[typ] = []string{r.Name}
+			}
+		}
+		if len(gone) > 0 {
+			// A later repository of that name must not inherit the trust.
+			row := *g
+			row.Allowed = changeLists(g.Allowed, nil, gone)
+			if err := m.put(groupKey(d.Name, g.Pattern), row); err != nil {
+				return err
+			}
+		}
+	}
 	m.tell(Entry{Domain: d.Name, Repository: r.Name, Cause: CauseControl, Note: "repository deleted"})
 	return nil
 }
