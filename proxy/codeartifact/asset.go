@@ -140,9 +140,9 @@ func (c *call) send(name string, v *formats.Version, f formats.OpenFile) {
 // nor digit (user guide, "generic packages overview").
 const assetMarks = "~!@^&()-_+[]{};,.`"
 
-// generic reports a legal name of a generic package's asset.
+// genericAsset reports a legal name of a generic package's asset.
 func genericAsset(name string) bool {
-	if !clean(name) || name != strings.Trim(name, " ") || strings.Contains(name, "  ") {
+	if name == "." || name == ".." || name != strings.Trim(name, " ") || strings.Contains(name, "  ") {
 		return false
 	}
 	return !strings.ContainsFunc(name, func(r rune) bool {
@@ -156,9 +156,12 @@ func (c *call) publishVersion() (any, error) {
 	if f := c.args.text("format"); f != "generic" {
 		return nil, refused("format", f, "Member must satisfy enum value set: [generic]")
 	}
-	for member, grammar := range map[string]func(string) bool{"assetName": genericAsset, "packageVersion": clean, "package": clean, "namespace": clean} {
-		if v := c.args.text(member); v != "" && !grammar(v) {
-			return nil, refused(member, v, "Member must be a name: letters, digits, single spaces inside and "+assetMarks+", and not . or ..")
+	if name := c.args.text("assetName"); !genericAsset(name) {
+		return nil, refused("assetName", name, "Member must be letters, digits, single spaces inside and "+assetMarks+", and not . or ..")
+	}
+	for _, member := range []string{"namespace", "package", "packageVersion"} {
+		if v := c.args.text(member); v == "." || v == ".." {
+			return nil, refused(member, v, "Member must not be . or ..")
 		}
 	}
 	s, err := c.onPackage()

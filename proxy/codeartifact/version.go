@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"larder/cache/catalog"
 	"larder/formats"
@@ -292,7 +291,3 @@ func (c *call) ingest(d *catalog.DomainState, src *catalog.RepositoryRow, r ref,
 	}
 	return nil
 }
-
-// clean reports a text that may be a part of a path: what "." and ".." mean to
-// file systems and URLs is no name.
-func clean(s string) bool { return strings.Trim(s, ".") != "" || len(s) > 2 }
