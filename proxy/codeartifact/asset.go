@@ -41,7 +41,7 @@ func (c *call) assets(s *subject, v *formats.Version) ([]asset, error) {
 		if _, here := v.Held[a.File]; here {
 			continue
 		}
-		row, err := c.h.catalog.Asset(catalog.AssetKey{Place: s.place, Format: s.format, Name: s.name.Canon, Version: v.V, File: a.File})
+		row, err := c.h.catalog.Asset(catalog.AssetKey{Place: s.place, Format: s.format, Name: s.name.Canon, Version: s.files, File: a.File})
 		if errors.Is(err, catalog.ErrNotFound) {
 			continue // never came in
 		}
@@ -111,7 +111,7 @@ func (c *call) getAsset() (any, error) {
 	if !v.Hosting.Status.Downloadable() {
 		return nil, NotFound("asset", name, "Assets of a package version with the status %s cannot be downloaded. Package: '%s', version: '%s'", v.Hosting.Status, s.name.Show(), v.V)
 	}
-	f, err := c.h.backend.OpenAsset(c.r.Context(), s.domain.Name, s.repo.Name, s.format, s.name, v.V, a.held.File)
+	f, err := c.h.backend.OpenAsset(c.r.Context(), s.domain.Name, s.repo.Name, s.format, s.name, s.files, a.held.File)
 	if err != nil {
 		return nil, err
 	}

@@ -90,7 +90,7 @@ func (c *call) hashesOf(s *subject, v *formats.Version, a asset) map[string]stri
 
 // hash reads an asset once and computes all four digests.
 func (c *call) hash(s *subject, v *formats.Version, a asset) (map[string]string, error) {
-	f, err := c.h.backend.OpenAsset(c.r.Context(), s.domain.Name, s.repo.Name, s.format, s.name, v.V, a.held.File)
+	f, err := c.h.backend.OpenAsset(c.r.Context(), s.domain.Name, s.repo.Name, s.format, s.name, s.files, a.held.File)
 	if err != nil {
 		return nil, err
 	}

@@ -73,6 +73,11 @@ type subject struct {
 	domain *catalog.DomainState
 	repo   *catalog.RepositoryRow
 	place  catalog.Place
+
+	// files is the version that holds the files of the one that was asked for,
+	// and about its row: the same, or the build that a snapshot stands for.
+	files string
+	about *formats.Version
 }
 
 // packageResource is the resource of a package in the repository that a member

@@ -18,7 +18,33 @@ func (c *call) version(s *subject) (*formats.Version, error) {
 	if errors.Is(err, catalog.ErrNotFound) || err == nil && row.Hosting == nil {
 		return nil, NotFound("package-version", v, "Package version not found in repository. Package: '%s', version: '%s', repository: '%s'", s.name.Show(), v, s.repo.Name)
 	}
-	return row, err
+	if err != nil {
+		return nil, err
+	}
+	return row, c.withBuild(s, row)
+}
+
+// withBuild lends a version that has no files of its own (a Maven snapshot) those
+// of the build that it stands for.
+func (c *call) withBuild(s *subject, row *formats.Version) error {
+	s.files, s.about = row.V, row
+	b, ok := c.h.formats[s.format].(formats.Builder)
+	if !ok {
+		return nil
+	}
+	build, ok := b.Build(row)
+	if !ok {
+		return nil
+	}
+	held, err := c.h.catalog.Held(s.place, s.format, s.name.Canon, build)
+	if errors.Is(err, catalog.ErrNotFound) {
+		return nil // the build was deleted; the version has no files then
+	}
+	if err != nil {
+		return err
+	}
+	s.files, s.about, row.Held, row.Assets = build, held, held.Held, held.Assets
+	return nil
 }
 
 // onVersion asks the gate about the package and finds the version.
@@ -53,8 +79,8 @@ func (c *call) facts(s *subject, v *formats.Version) (*formats.Facts, error) {
 	if !ok {
 		return nil, nil
 	}
-	return d.Describe(s.name, v, func(file string) (formats.OpenFile, error) {
-		return c.h.backend.OpenAsset(c.r.Context(), s.domain.Name, s.repo.Name, s.format, s.name, v.V, file)
+	return d.Describe(s.name, s.about, func(file string) (formats.OpenFile, error) {
+		return c.h.backend.OpenAsset(c.r.Context(), s.domain.Name, s.repo.Name, s.format, s.name, s.files, file)
 	})
 }
 
