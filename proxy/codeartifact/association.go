@@ -95,8 +95,13 @@ type merge struct {
 	scanned int
 }
 
-// mergeRun is how many rows of one repository are read at a time.
+// mergeRun is how many rows of one repository are read at a time, fewer where
+// there are so many repositories that one run of all would read too much.
 const mergeRun = 256
+
+func runLength(repositories int) int {
+	return min(mergeRun, max(16, maxScanned/max(repositories, 1)))
+}
 
 func (m *merge) run() error {
 	for {
@@ -143,11 +148,13 @@ func positionOf(row *catalog.Package) string { return row.Format + "\x00" + row.
 // short hold more, and what lies beyond the shortest run is left for the next.
 func (m *merge) next() (rows []*catalog.Package, upTo string, err error) {
 	format, name, _ := strings.Cut(m.last, "\x00")
-	for _, repo := range m.domain.Repositories() {
+	repos := m.domain.Repositories()
+	length := runLength(len(repos))
+	for _, repo := range repos {
 		n := 0
 		var lastRow *catalog.Package
 		err := m.h.catalog.Packages(catalog.RepositoryPlace(m.domain.Name, repo), m.format, format, name, func(row *catalog.Package) bool {
-			if n++; n > mergeRun {
+			if n++; n > length {
 				return false
 			}
 			lastRow = row
@@ -157,7 +164,7 @@ func (m *merge) next() (rows []*catalog.Package, upTo string, err error) {
 		if err != nil {
 			return nil, "", err
 		}
-		if n > mergeRun && (upTo == "" || positionOf(lastRow) < upTo) {
+		if n > length && (upTo == "" || positionOf(lastRow) < upTo) {
 			upTo = positionOf(lastRow)
 		}
 		m.scanned += n

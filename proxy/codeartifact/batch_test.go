@@ -136,6 +136,30 @@ func TestCopy(t *testing.T) {
 	}
 }
 
+// TestErrorShape holds the bodies that SDKs parse, to the byte.
+func TestErrorShape(t *testing.T) {
+	w := newWorld(t)
+	w.site("main", "team")
+	w.gate.deny["codeartifact:ListDomains"] = true
+	for _, c := range []struct {
+		op   string
+		in   given
+		body string
+	}{
+		{"DescribeDomain", given{"domain": "absent"}, `{"message":"Domain not found. Domain: 'absent', owner: '111122223333'","resourceId":"absent","resourceType":"domain"}`},
+		{"DescribeDomain", given{"domain": "UPPER"}, `{"message":"1 validation error detected: Value 'UPPER' at 'domain' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-z][a-z0-9\\-]{0,48}[a-z0-9]","reason":"FIELD_VALIDATION_FAILED"}`},
+		{"DescribeDomain", given{}, `{"message":"1 validation error detected: Value null at 'domain' failed to satisfy constraint: Member must not be null","reason":"FIELD_VALIDATION_FAILED"}`},
+		{"ListDomains", given{}, `{"message":"User: arn:aws:iam::111122223333:user/dev is not authorized to perform: codeartifact:ListDomains on resource: *"}`},
+		{"DescribePackageVersion", pkg("", "x", "packageVersion", "1"), `{"message":"Package version not found in repository. Package: 'x', version: '1', repository: 'team'","resourceId":"1","resourceType":"package-version"}`},
+		{"DeleteDomain", given{"domain": "main"}, `{"message":"Domain 'main' cannot be deleted: it still contains 1 repositories","resourceId":"main","resourceType":"domain"}`},
+	} {
+		a := w.call(c.op, c.in)
+		if a.raw != c.body || a.header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s: %s\nwant %s", c.op, a.raw, c.body)
+		}
+	}
+}
+
 // failing is a backend that can do nothing.
 type failing struct {
 	Backend
