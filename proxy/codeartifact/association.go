@@ -33,7 +33,7 @@ func (c *call) getAssociatedGroup() (any, error) {
 			return nil, err
 		}
 		var g origin.Group
-		g, strong = t.Associated(origin.Of(r.format, r.name))
+		g, strong = t.Associated(origin.Coordinate{Format: r.format, Namespace: r.namespace, Name: r.pkg})
 		pattern = g.Pattern
 	}
 	if err := c.may(c.groupResource(pattern)); err != nil {
@@ -126,13 +126,13 @@ func (m *merge) run() error {
 
 // take looks at one package and says whether to go on.
 func (m *merge) take(row *catalog.Package) bool {
-	g, strong := m.tree.Associated(origin.Of(row.Format, row.Name))
+	ns, pkg := m.h.coordinateOf(row.Format, row.Name)
+	g, strong := m.tree.Associated(origin.Coordinate{Format: row.Format, Namespace: ns, Name: pkg})
 	if g.Pattern == m.pattern {
 		if len(m.out) == m.size {
 			m.more = true
 			return false
 		}
-		ns, pkg := m.h.coordinateOf(row.Format, row.Name)
 		m.out = append(m.out, packageSummary{Format: row.Format, Namespace: ns, Package: pkg, AssociationType: associationType(strong)})
 	}
 	if len(m.out) <= m.size {

@@ -132,6 +132,13 @@ func TestAssociations(t *testing.T) {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}
 	}
+	// A generic package's row joins namespace and name; a group sees them apart.
+	w.must("CreatePackageGroup", group("/generic/tools/*"))
+	w.want(w.must("GetAssociatedPackageGroup", given{"domain": "main", "format": "generic", "namespace": "tools", "package": "cli"}), `"/generic/tools/*"`, "packageGroup", "pattern")
+	if err := w.publish("main", "team", "generic", formats.Name{Canon: "tools/cli", NS: "tools"}, "1", 0, nil, map[string]string{"f": "f"}); err != nil {
+		t.Fatal(err)
+	}
+	w.want(w.must("ListAssociatedPackages", group("/generic/tools/*")), `"cli"`, "packages", 0, "package")
 	w.refused("ResourceNotFoundException", "none", "GetAssociatedPackageGroup", given{"domain": "none", "format": "npm", "package": "x"})
 
 	w.npm("main", "team", "foo", "1")
