@@ -159,7 +159,7 @@ func (b apiBackend) PublishAsset(ctx context.Context, c codeartifact.Caller, p c
 	if !ok {
 		return errors.New("the caller was not identified")
 	}
-	return b.proxy.Publish(ctx, proxy.Upload{
+	err := b.proxy.Publish(ctx, proxy.Upload{
 		Place: proxy.Place{Domain: p.Domain, Repository: p.Repository, Format: "generic"}, By: s.caller, Body: body,
 		Build: func(ctx context.Context, in formats.Intake) (*formats.Change, error) {
 			sp, err := in.Spool(ctx, body)
@@ -178,6 +178,7 @@ func (b apiBackend) PublishAsset(ctx context.Context, c codeartifact.Caller, p c
 			return generic.NewChange(ns, pkg, p.Version, p.Asset, "", sp, p.Unfinished, existing, in.Now())
 		},
 	})
+	return apiError(err) // the body's end may say that its signature was of other bytes
 }
 
 // api makes the handler of CodeArtifact's API.

@@ -30,6 +30,10 @@ func Of(format string, n formats.Name) Coordinate {
 		}
 	case "go":
 		c.Namespace = ""
+	case "generic":
+		if ns, name, ok := strings.Cut(n.Canon, "/"); ok {
+			c.Namespace, c.Name = ns, name
+		}
 	}
 	return c
 }
