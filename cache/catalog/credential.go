@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -85,10 +86,17 @@ func (c *Catalog) Credentials(fn func(*Credential) error) error {
 	})
 }
 
+// Kinds of revocations.
+const (
+	RevokedToken   = "token"
+	RevokedSubject = "subject"
+	RevokedKey     = "key"
+)
+
 // Revocation denies tokens that were issued. Entries only ever widen a denial,
 // so that the sets of two nodes merge by union.
 type Revocation struct {
-	Kind  string    `cbor:"1,keyasint"` // "token", "subject", "key"
+	Kind  string    `cbor:"1,keyasint"` // RevokedToken, RevokedSubject or RevokedKey
 	Value string    `cbor:"2,keyasint"` // jti, principal, key id
 	At    time.Time `cbor:"3,keyasint"` // tokens issued up to then are denied
 }
@@ -100,8 +108,26 @@ type Revoke struct {
 
 func (op *Revoke) apply(m *machine) error {
 	r := op.Revocation
+	switch r.Kind {
+	case RevokedToken, RevokedSubject, RevokedKey:
+	default:
+		return fault(FaultValidation, "revocation", r.Kind, "'%s' cannot be revoked: want %s, %s or %s", r.Kind, RevokedToken, RevokedSubject, RevokedKey)
+	}
+	if r.Value == "" {
+		return fault(FaultValidation, "revocation", r.Kind, "a revocation names what it denies")
+	}
+	if err := noNUL("revocation", r.Value); err != nil {
+		return err
+	}
+	key := controlKey(famRevocation, r.Kind, r.Value)
+	var old Revocation
+	if err := m.c.get(key, &old); err == nil && old.At.After(r.At) {
+		r.At = old.At
+	} else if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
 	m.tell(Entry{Cause: CauseControl, Note: "revoked " + r.Kind + " " + r.Value})
-	return m.put(controlKey(famRevocation, r.Kind, r.Value), r)
+	return m.put(key, r)
 }
 
 // Revocations calls fn for all revocations.

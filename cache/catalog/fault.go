@@ -1,6 +1,9 @@
 package catalog
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // FaultKind is the closed list of reasons for which a command is refused. The
 // names are CodeArtifact's (API reference, "Common errors").
@@ -30,4 +33,15 @@ func (f *Fault) Error() string { return f.Message }
 
 func fault(k FaultKind, typ, id, format string, args ...any) *Fault {
 	return &Fault{Kind: k, Message: fmt.Sprintf(format, args...), Resource: id, ResourceType: typ}
+}
+
+// noNUL refuses parts of a coordinate that hold the character which parts the
+// keys of rows: they would reach into the rows of another coordinate.
+func noNUL(typ string, parts ...string) error {
+	for _, p := range parts {
+		if strings.ContainsRune(p, 0) {
+			return fault(FaultValidation, typ, p, "%q holds a NUL character", p)
+		}
+	}
+	return nil
 }

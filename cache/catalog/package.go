@@ -127,6 +127,9 @@ func (m *machine) edit(repo, format string, n formats.Name) (*edit, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := noNUL("package", format, n.Canon); err != nil {
+		return nil, err
+	}
 	e := &edit{m: m, domain: d, repo: r, place: RepositoryPlace(d.Name, r.Name)}
 	e.row, err = m.c.Package(e.place, format, n.Canon)
 	if errors.Is(err, ErrNotFound) {
@@ -165,11 +168,15 @@ type draft struct {
 	existed bool
 	assets  map[string]*AssetRow // all rows, also evicted ones
 	added   int
+	pins    int  // files that were there and are kept from now on
 	changed bool // metadata
 }
 
 // version reads a version and its files.
 func (e *edit) version(v string) (*draft, error) {
+	if err := noNUL("package-version", v); err != nil {
+		return nil, err
+	}
 	d := &draft{e: e, assets: map[string]*AssetRow{}}
 	c := e.m.c
 	err := c.get(c.key(famVersion, string(e.place), e.row.Format, e.row.Name.Canon, v), &d.row)
@@ -238,6 +245,9 @@ func (d *draft) addAssets(as []formats.Asset, amend bool) {
 // again are no change.
 func (d *draft) addFile(h formats.HeldAsset, pin bool) error {
 	m := d.e.m
+	if err := noNUL("asset", h.File); err != nil {
+		return err
+	}
 	sum, ok := SumOf(h.Digests)
 	if !ok {
 		return fmt.Errorf("file %s of %s has no sha256", h.File, d.e.row.Name.Canon)
@@ -247,6 +257,9 @@ func (d *draft) addFile(h formats.HeldAsset, pin bool) error {
 			return fault(FaultConflict, "asset", h.File, "%s %s has a file %s with other bytes (%s, offered %s); published files do not change", d.e.row.Name.Show(), d.row.V, h.File, was, is)
 		}
 		if !old.Evicted {
+			if pin {
+				return d.pin(old)
+			}
 			return nil
 		}
 		h.FirstSeen = old.FirstSeen
@@ -266,6 +279,18 @@ func (d *draft) addFile(h formats.HeldAsset, pin bool) error {
 	}
 	d.added++
 	return nil
+}
+
+// pin keeps a file that the version has already from being evicted.
+func (d *draft) pin(a *AssetRow) error {
+	sum, ok := SumOf(a.Digests)
+	if a.Pinned || a.Evicted || !ok {
+		return nil
+	}
+	a.Pinned = true
+	d.pins++
+	d.e.m.b.Pin(sum)
+	return d.e.m.put(d.assetKey(a.File), a)
 }
 
 // dropFiles takes all files away.

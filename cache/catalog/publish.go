@@ -65,7 +65,12 @@ func (op *Publish) apply(m *machine) error {
 		return err
 	}
 	var gone []string
+	seen := map[string]bool{}
 	for i := range op.Versions {
+		if v := op.Versions[i].V; seen[v] {
+			return fault(FaultValidation, "package-version", v, "version %s of %s stands twice in one change", v, op.Name.Show())
+		}
+		seen[op.Versions[i].V] = true
 		if op.Versions[i].Delete {
 			gone = append(gone, op.Versions[i].V)
 		}
@@ -88,7 +93,7 @@ func (v *VersionEdit) apply(e *edit) error {
 	if !d.existed && (v.Row == nil || v.Amend || v.Delete) {
 		return fault(FaultNotFound, "package-version", v.V, "%s %s is not in repository '%s'", e.row.Name.Show(), v.V, e.repo.Name)
 	}
-	if v.Expect != "" && v.Expect != d.row.Hosting.Revision {
+	if v.Expect != "" && (!d.existed || v.Expect != d.row.Hosting.Revision) {
 		return fault(FaultConflict, "package-version", v.V, "%s %s was changed by somebody else meanwhile; try again", e.row.Name.Show(), v.V)
 	}
 	if v.Delete {

@@ -46,7 +46,7 @@ func (op *UpdateStatus) apply(m *machine) error {
 	}
 	m.result.Versions, m.result.Failed = map[string]VersionResult{}, map[string]VersionFailure{}
 	var drafts []*draft
-	for _, v := range op.Versions {
+	for _, v := range once(op.Versions) {
 		d, err := e.version(v)
 		if err != nil {
 			return err
@@ -77,6 +77,18 @@ func (op *UpdateStatus) apply(m *machine) error {
 	}
 	m.result.Changed = e.dirty
 	return e.save()
+}
+
+// once returns the versions each once, in order: all edits of a version begin at
+// the rows as they are, so a second one would count its files again.
+func once(versions []string) []string {
+	var out []string
+	for _, v := range versions {
+		if !slices.Contains(out, v) {
+			out = append(out, v)
+		}
+	}
+	return out
 }
 
 // skipRest marks all versions that did not fail as skipped where any failed.
@@ -161,9 +173,13 @@ func (op *Copy) apply(m *machine) error {
 		return err
 	}
 	m.result.Versions, m.result.Failed = map[string]VersionResult{}, map[string]VersionFailure{}
-	type pair struct{ from, to *draft }
+	type pair struct {
+		from, to *draft
+		same     bool
+	}
 	var pairs []pair
-	for _, v := range op.Versions {
+	pinned := false
+	for _, v := range once(op.Versions) {
 		from, err := src.version(v)
 		if err != nil {
 			return err
@@ -175,14 +191,24 @@ func (op *Copy) apply(m *machine) error {
 		f, same := op.refuses(from, to)
 		if f != nil {
 			m.result.Failed[v] = *f
-		} else if !same {
-			pairs = append(pairs, pair{from, to})
+		} else {
+			pairs = append(pairs, pair{from, to, same})
 		}
 	}
 	if skipRest(m.result, op.Versions) {
 		return nil
 	}
 	for _, p := range pairs {
+		if p.same {
+			if err := p.to.takeFiles(p.from); err != nil {
+				return err
+			}
+			pinned = pinned || p.to.pins > 0
+			if err := p.to.save(CausePublished); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := op.copyVersion(dst, p.from, p.to); err != nil {
 			return err
 		}
@@ -191,7 +217,7 @@ func (op *Copy) apply(m *machine) error {
 	if err := op.copyHead(src, dst); err != nil {
 		return err
 	}
-	m.result.Changed = dst.dirty
+	m.result.Changed = dst.dirty || pinned
 	return dst.save()
 }
 
@@ -269,6 +295,15 @@ func (op *Copy) copyVersion(dst *edit, from, to *draft) error {
 	}
 	to.row.Hosting.Publisher = publisherOf(dst.m.cmd.By)
 	to.row.Origin = string(dst.place)
+	if err := to.takeFiles(from); err != nil {
+		return err
+	}
+	return to.save(CausePublished)
+}
+
+// takeFiles adds the files that another version holds. What somebody copied on
+// purpose stays, whatever the disk says.
+func (d *draft) takeFiles(from *draft) error {
 	files := make([]string, 0, len(from.assets))
 	for file, a := range from.assets {
 		if !a.Evicted {
@@ -277,12 +312,11 @@ func (op *Copy) copyVersion(dst *edit, from, to *draft) error {
 	}
 	slices.Sort(files)
 	for _, file := range files {
-		// What somebody copied on purpose stays, whatever the disk says.
-		if err := to.addFile(from.assets[file].HeldAsset, true); err != nil {
+		if err := d.addFile(from.assets[file].HeldAsset, true); err != nil {
 			return err
 		}
 	}
-	return to.save(CausePublished)
+	return nil
 }
 
 // copyHead takes the tags that point at copied versions along, and package-level
