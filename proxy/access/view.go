@@ -29,6 +29,9 @@ type view struct {
 func (g *Gate) Refresh(state *catalog.State) error {
 	g.building.Lock()
 	defer g.building.Unlock()
+	if was := g.view.Load(); was != nil && was.state.Seq > state.Seq {
+		state = was.state // a command was faster than a reload
+	}
 	v := &view{settings: g.settings.Load(), state: state, region: g.cfg.Region, grants: map[string][]policy.Attached{}}
 	if err := v.readResources(); err != nil {
 		return err
