@@ -44,7 +44,10 @@ func (x *exchange) document(t formats.Target) error {
 	if done, err := x.ownDocument(t); done || err != nil {
 		return err
 	}
-	conns := x.connections()
+	conns, err := x.askable(t.Name)
+	if err != nil {
+		return err
+	}
 	if len(conns) == 0 {
 		return x.noConnection()
 	}

@@ -24,15 +24,19 @@ var passHeaders = []string{"Content-Type", "Content-Encoding", "Accept"}
 
 // pass forwards a request to the first connection and stores nothing.
 func (x *exchange) pass(t formats.Target) error {
+	conns, err := x.askable(t.Name)
+	if err != nil {
+		return err
+	}
 	var c *catalog.Connection
-	for _, one := range x.connections() {
+	for _, one := range conns {
 		if !x.isOffline(one) {
 			c = one
 			break
 		}
 	}
 	if c == nil {
-		if len(x.connections()) == 0 {
+		if len(conns) == 0 {
 			return x.noConnection()
 		}
 		return &formats.Refusal{Kind: formats.NotHeld, Message: "this is answered by the registry outside only, and this node is offline"}

@@ -51,7 +51,11 @@ func (x *exchange) ownDocument(t formats.Target) (done bool, err error) {
 // upstreamDocument reads a document from the first connection that has it, nil
 // where none does.
 func (x *exchange) upstreamDocument(t formats.Target) ([]byte, error) {
-	for _, c := range x.connections() {
+	conns, err := x.askable(t.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range conns {
 		body, err := x.s.docs(c, x.format).Document(x.r.Context(), t)
 		var ref *formats.Refusal
 		switch {

@@ -90,6 +90,23 @@ func connSources(srcs []supplier) []*catalog.Connection {
 	return out
 }
 
+// askable are the connections that may learn a name: those that sources leaves.
+// What is about no name may be asked of all.
+func (x *exchange) askable(n formats.Name) ([]*catalog.Connection, error) {
+	if n.Canon == "" {
+		return x.connections(), nil
+	}
+	srcs, err := x.sources(n)
+	if err != nil {
+		return nil, err
+	}
+	conns := connSources(srcs)
+	if len(conns) == 0 && len(x.connections()) > 0 {
+		return nil, formats.Refuse(formats.NotFound, "origin controls keep %s from being asked for outside of repository %q", n.Show(), x.repo)
+	}
+	return conns, nil
+}
+
 // scope is the repository asked as a supplier pin knows it.
 func (x *exchange) scope() string { return string(catalog.RepositoryPlace(x.domain, x.repo)) }
 
