@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -55,7 +57,7 @@ func (x *exchange) derived(der formats.Deriver, t formats.Target, f *found, rt *
 	for k, v := range rep.Header {
 		c.header[http.CanonicalHeaderKey(k)] = v
 	}
-	c.etag = `"` + catalog.DigestOf(sum).Hex[:32] + "-" + printable(t.File) + `"`
+	c.etag = `"` + catalog.DigestOf(sum).Hex[:32] + "-" + sidecarTag(t.File) + `"`
 	c.header["Etag"] = []string{c.etag}
 	c.header["Cache-Control"] = immutableCache
 	c.header["X-Content-Type-Options"] = nosniff
@@ -67,4 +69,11 @@ func (x *exchange) derived(der formats.Deriver, t formats.Target, f *found, rt *
 	x.keep(rt, rep.Body)
 	x.serveBytes(c, rep.Body, -1)
 	return nil
+}
+
+// sidecarTag tells the files that are made from one blob apart, whatever their
+// names hold and however long they are.
+func sidecarTag(file string) string {
+	sum := sha256.Sum256([]byte(file))
+	return hex.EncodeToString(sum[:8])
 }
