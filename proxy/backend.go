@@ -27,7 +27,7 @@ func (s *Server) internal(ctx context.Context, p Place) (*exchange, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make internal request: %w", err)
 	}
-	x := &exchange{s: s, w: discard{}, r: r, start: s.now(), site: s.site.Load(), epoch: s.epoch.Load(), tier: "none",
+	x := &exchange{s: s, w: discard{}, r: r, start: s.now(), site: s.site.Load(), tier: "none",
 		caller: s.cfg.Gate.Anonymous(), format: f, domain: p.Domain, repo: p.Repository}
 	x.graph = x.site.graphs[p.Domain]
 	if x.graph == nil {
@@ -148,7 +148,8 @@ type Upload struct {
 	Place
 	By   *access.Caller
 	Body io.Reader
-	// Build makes the change of what in.Spool took in; it may compare digests.
+	// Build makes the change of what it reads from in, which is Body within the
+	// node's limit; it may compare digests.
 	Build func(ctx context.Context, in formats.Intake) (*formats.Change, error)
 }
 
@@ -160,7 +161,11 @@ func (s *Server) Publish(ctx context.Context, u Upload) error {
 		return err
 	}
 	x.caller = u.By
-	in := &intake{x: x, body: u.Body, at: s.now().UTC()}
+	body := u.Body
+	if limit := s.cfg.Limits.ArtifactMax; limit > 0 {
+		body = http.MaxBytesReader(x.w, io.NopCloser(body), limit)
+	}
+	in := &intake{x: x, body: body, worded: true, at: s.now().UTC()}
 	defer in.close()
 	change, err := u.Build(ctx, in)
 	if err != nil {

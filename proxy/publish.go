@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,10 @@ func (x *exchange) publish(t formats.Target) error {
 	if !ok {
 		return formats.Refuse(formats.NotSupported, "format %s takes no uploads", x.format.ID())
 	}
+	if !x.caller.Opens(x.domain, x.domainOwner()) {
+		// Some uploads name their package in the body, which must not be taken in first.
+		return errChallenge
+	}
 	if t.Name.Canon != "" {
 		if err := x.mayWrite(t.Name, t.Deed); err != nil {
 			return err
@@ -36,7 +41,11 @@ func (x *exchange) publish(t formats.Target) error {
 	in := x.newIntake()
 	defer in.close()
 	if n := x.r.ContentLength; t.Name.Canon != "" && n >= 0 && n <= smallWrite {
-		// Documents are read, changed and written back: one after the other.
+		// Documents are read, changed and written back: one after the other. The
+		// body comes first: whoever is slow with it holds nobody up.
+		if err := in.buffer(); err != nil {
+			return err
+		}
 		lock := &x.s.writing[maphash.String(x.s.writeSeed, x.format.ID()+"\x00"+t.Name.Canon)%uint64(len(x.s.writing))]
 		lock.Lock()
 		defer lock.Unlock()
@@ -174,6 +183,7 @@ func (x *exchange) freeUpstream(n formats.Name, version string) error {
 type intake struct {
 	x      *exchange
 	body   io.Reader
+	worded bool  // the body's errors are whole: who gave it words them
 	failed error // the body's first error, which outranks what a parser makes of it
 	at     time.Time
 	spools []*spool
@@ -202,6 +212,8 @@ func (i *intake) Read(p []byte) (int, error) {
 		return n, err
 	case errors.As(err, &big):
 		i.failed = formats.Refuse(formats.TooLarge, "the upload is larger than %d bytes, the limit of this node (limits.artifact_max)", big.Limit)
+	case i.worded:
+		i.failed = err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		i.failed = &formats.Refusal{Kind: formats.BadRequest, Status: http.StatusRequestTimeout, Message: "the upload stalled and was given up", Err: err}
 	default:
@@ -212,6 +224,16 @@ func (i *intake) Read(p []byte) (int, error) {
 		return n, i.failed
 	}
 	return n, nil
+}
+
+// buffer takes a small body into memory.
+func (i *intake) buffer() error {
+	raw, err := io.ReadAll(i)
+	if err != nil {
+		return i.explain(err)
+	}
+	i.body = bytes.NewReader(raw)
+	return nil
 }
 
 // explain prefers what went wrong with the body or the store to what a format

@@ -162,7 +162,7 @@ func (b apiBackend) PublishAsset(ctx context.Context, c codeartifact.Caller, p c
 	err := b.proxy.Publish(ctx, proxy.Upload{
 		Place: proxy.Place{Domain: p.Domain, Repository: p.Repository, Format: "generic"}, By: s.caller, Body: body,
 		Build: func(ctx context.Context, in formats.Intake) (*formats.Change, error) {
-			sp, err := in.Spool(ctx, body)
+			sp, err := in.Spool(ctx, in)
 			if err != nil {
 				return nil, err
 			}
