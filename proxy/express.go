@@ -84,7 +84,7 @@ func (x *exchange) express() bool {
 	}
 	x.key = k
 	rt, ok := x.s.routes.Get(unsafe.String(unsafe.SliceData(k), len(k)))
-	if !ok || rt.epoch != x.epoch || rt.gen != nil && rt.gen.Load() != rt.genSeen {
+	if !ok || rt.epoch != x.site.epoch || rt.gen != nil && rt.gen.Load() != rt.genSeen {
 		return false
 	}
 	if d := x.s.cfg.Gate.MayRead(x.caller, rt.domain, rt.labels.repo, x.circumstances()); d.Verdict != policy.Allow {
@@ -117,7 +117,7 @@ func (x *exchange) keep(rt *route, body []byte) {
 			return
 		}
 	}
-	rt.epoch, rt.domain = x.epoch, x.domain
+	rt.epoch, rt.domain = x.site.epoch, x.domain
 	rt.counters = x.s.metrics.forRoute(rt.labels)
 	cost := int64(256 + len(rt.body) + 8*len(rt.content.header) + 64*len(rt.content.header))
 	key := string(x.key)
@@ -131,7 +131,7 @@ func (x *exchange) keep(rt *route, body []byte) {
 }
 
 func (x *exchange) stale(rt *route) bool {
-	return rt.epoch != x.epoch || rt.gen != nil && rt.gen.Load() != rt.genSeen || !rt.until.IsZero() && x.start.After(rt.until)
+	return rt.epoch != x.site.epoch || rt.gen != nil && rt.gen.Load() != rt.genSeen || !rt.until.IsZero() && x.start.After(rt.until)
 }
 
 func (x *exchange) releaseKey() {

@@ -166,7 +166,7 @@ func (x *exchange) freshness(layers []layer) (checked, until time.Time) {
 // variantKey names everything a rendering depends on.
 func (x *exchange) variantKey(t formats.Target, layers []layer, gen uint64) string {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s\x00%s\x00%s\x00%s\x00%s\x00%s\x00%d\x00%d", x.format.ID(), t.Name.Canon, t.Doc, t.Version, t.Variant, x.rq.Base, gen, x.epoch)
+	fmt.Fprintf(&b, "%s\x00%s\x00%s\x00%s\x00%s\x00%s\x00%d\x00%d", x.format.ID(), t.Name.Canon, t.Doc, t.Version, t.Variant, x.rq.Base, gen, x.site.epoch)
 	for _, l := range layers {
 		fmt.Fprintf(&b, "\x00%s %v %v", l.place, l.offline, l.removed())
 	}

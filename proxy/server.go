@@ -55,7 +55,8 @@ type Site struct {
 	TrustedProxies []netip.Prefix // whose Forwarded headers are believed
 	LocalTags      bool           // a tag set here wins over the upstream's of the same name
 
-	open   bool // some repository may be read without a credential
+	open   bool   // some repository may be read without a credential
+	epoch  uint64 // rises with every site; part of what a kept answer depends on
 	state  *catalog.State
 	graphs map[string]*catalog.Graph // by domain
 }
@@ -103,7 +104,6 @@ type Server struct {
 	reload   sync.Mutex           // one Reload at a time; taken before building
 	building sync.Mutex           // held while a site is made
 	site     atomic.Pointer[Site]
-	epoch    atomic.Uint64 // rises with every Reload; part of what a kept answer depends on
 
 	routes     *hot.Cache[*route] // raw request -> where its answer is
 	bodies     *hot.Cache[[]byte] // content identity -> bytes
@@ -237,8 +237,12 @@ func (s *Server) rebuild(state *catalog.State) error {
 	if err := s.cfg.Gate.Refresh(state); err != nil {
 		return fmt.Errorf("put policies into force: %w", err)
 	}
+	// The epoch is a part of the site: read beside it, an answer made under the
+	// former site could be kept under the new one's.
+	if was := s.site.Load(); was != nil {
+		site.epoch = was.epoch + 1
+	}
 	s.site.Store(&site)
-	s.epoch.Add(1)
 	return nil
 }
 
@@ -271,7 +275,6 @@ type exchange struct {
 	start time.Time
 	id    string
 	site  *Site
-	epoch uint64
 
 	caller  *access.Caller
 	format  formats.Format
@@ -298,7 +301,7 @@ type exchange struct {
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{s: s, w: w, r: r, start: s.now(), site: s.site.Load(), epoch: s.epoch.Load(), tier: "none"}
+	x := &exchange{s: s, w: w, r: r, start: s.now(), site: s.site.Load(), tier: "none"}
 	s.metrics.inflight.Inc()
 	defer s.metrics.inflight.Dec()
 	defer x.finish()
@@ -355,6 +358,9 @@ func (x *exchange) dispatch() {
 		return
 	}
 	switch {
+	case ep.format == "-" && x.r.Method == http.MethodPost && x.r.URL.Path == stsPath && x.s.cfg.STS != nil:
+		x.delegate("sts", x.s.cfg.STS)
+		return
 	case ep.format == "-":
 		x.own(ep)
 		return
@@ -422,8 +428,11 @@ func (x *exchange) fail(err error) {
 // signatures.
 func (s *Server) signs(r *http.Request) bool {
 	return s.cfg.API != nil && strings.HasPrefix(r.URL.Path, "/v1/") ||
-		s.cfg.STS != nil && (r.URL.Path == "/-/sts" || r.URL.Path == "/" && r.Method == http.MethodPost)
+		s.cfg.STS != nil && r.Method == http.MethodPost && (r.URL.Path == stsPath || r.URL.Path == "/")
 }
+
+// stsPath is where STS answers beside the root, which some clients rewrite.
+const stsPath = "/-/sts"
 
 // delegate lets another room answer.
 func (x *exchange) delegate(what string, h http.Handler) {
