@@ -190,7 +190,12 @@ func (x *exchange) why() {
 	if d := q.Get("domain"); d != "" {
 		x.domain = d
 	}
-	if x.graph = x.site.graphs[x.domain]; x.graph == nil {
+	// Who may not know what is here learns nothing about what is not.
+	closed := x.caller.Anonymous && !x.site.open
+	if x.graph = x.site.graphs[x.domain]; x.graph == nil && closed {
+		x.challenge()
+		return
+	} else if x.graph == nil {
 		x.refuse(formats.Refuse(formats.NotFound, "no domain %q here", printable(x.domain)))
 		return
 	}
@@ -203,7 +208,10 @@ func (x *exchange) why() {
 			}
 		}
 	}
-	if _, ok := x.graph.Repository(repo); !ok {
+	if _, ok := x.graph.Repository(repo); !ok && closed {
+		x.challenge()
+		return
+	} else if !ok {
 		x.refuse(formats.Refuse(formats.NotFound, "no repository %q in this domain", printable(repo)))
 		return
 	}
