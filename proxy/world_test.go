@@ -46,6 +46,7 @@ type world struct {
 	budget   time.Duration
 	limits   func(*proxy.Limits)    // nil: those of open
 	dialler  func(*upstream.Config) // nil: a plain one
+	config   func(*proxy.Config)    // nil: that of open
 
 	catConns []catalog.Connection
 	repos    []catalog.Repository
@@ -172,11 +173,15 @@ func (w *world) open() {
 	if w.limits != nil {
 		w.limits(&limits)
 	}
-	w.proxy, err = proxy.New(proxy.Config{
+	cfg := proxy.Config{
 		Formats: all.Formats(), Domain: "main", Owner: "000000000000", Store: w.store, Catalog: w.catalog, Cache: w.cache, Upstream: w.upstream,
 		HotBytes: 64 << 20, Metrics: w.metrics, Now: w.clock.now,
 		Limits: limits,
-	}, w.site)
+	}
+	if w.config != nil {
+		w.config(&cfg)
+	}
+	w.proxy, err = proxy.New(cfg, w.site)
 	must(err)
 	watch.Attach(w.proxy)
 	w.srv = httptest.NewUnstartedServer(w.proxy)
