@@ -92,8 +92,16 @@ func firstAdmin(cat *catalog.Catalog, ring *identity.Keyring, owner string, log 
 	if err != nil {
 		return fmt.Errorf("read credentials: %w", err)
 	}
-	if any {
+	entered, err := cat.Mark(adminMark)
+	if err != nil {
+		return fmt.Errorf("read mark of first administrator: %w", err)
+	}
+	if entered > 0 {
 		return nil
+	}
+	if any {
+		// Who is there already may delete the last of them one day.
+		return markAdmin(cat)
 	}
 	_, err = cat.Propose("", "environment", &catalog.PutCredential{Create: true, Credential: catalog.Credential{
 		ID: id, Kind: catalog.AccessKey, User: "admin", Account: owner, Admin: true, Created: time.Now().UTC(),
@@ -102,6 +110,16 @@ func firstAdmin(cat *catalog.Catalog, ring *identity.Keyring, owner string, log 
 		return fmt.Errorf("enter first administrator: %w", err)
 	}
 	log.Info("the first administrator was entered", "event", "admin_entered", "access_key_id", id)
+	return markAdmin(cat)
+}
+
+// adminMark stands once a node has or had an administrator.
+const adminMark = "first-administrator"
+
+func markAdmin(cat *catalog.Catalog) error {
+	if err := cat.SetMark(adminMark, 1); err != nil {
+		return fmt.Errorf("mark first administrator: %w", err)
+	}
 	return nil
 }
 
