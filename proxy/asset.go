@@ -415,14 +415,18 @@ func (x *exchange) serveHeld(t formats.Target, f *found, rt *route) error {
 	return nil
 }
 
-// lost handles a row whose bytes cannot be read: the copy is dropped and the
+// lost handles a row whose bytes cannot be read: a damaged copy is dropped and the
 // request goes upstream as a miss, with the known digest still demanded.
 func (x *exchange) lost(t formats.Target, f *found, cause error) error {
 	sum, _ := catalog.SumOf(f.row.Digests)
 	x.s.log.Error("held bytes cannot be read; they are fetched again", "event", "blob_lost", "name", f.key.Name, "file", f.key.File, "error", cause)
 	x.s.metrics.lost.Inc()
-	if err := x.s.cfg.Store.Drop(sum); err != nil && !errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("drop lost blob: %w", err)
+	// A disk that failed once may give them tomorrow, and what was published here
+	// can be had nowhere else: only what is known to be damaged goes.
+	if errors.Is(cause, store.ErrCorrupt) {
+		if err := x.s.cfg.Store.Drop(sum); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("drop lost blob: %w", err)
+		}
 	}
 	if f.conn == nil && f.row.Pinned {
 		return &formats.Refusal{Kind: formats.Unavailable, Err: cause, Message: fmt.Sprintf("the bytes of %s %s were published here and can no longer be read; publish or restore them again", f.key.Name, f.key.File)}
