@@ -65,6 +65,7 @@ func (s *Server) Ingest(ctx context.Context, p Place, n formats.Name, version st
 	if err != nil {
 		return err
 	}
+	x.ingest = true
 	any := false
 	for _, file := range files {
 		t := formats.Target{Kind: formats.KindAsset, Name: n, Version: version, File: file, Fresh: formats.Immutable}
@@ -87,6 +88,9 @@ func (s *Server) Ingest(ctx context.Context, p Place, n formats.Name, version st
 			}
 			return nil
 		})
+		if err == nil && x.retainErr != nil {
+			return fmt.Errorf("retain %s %s: %w", n.Show(), version, x.retainErr)
+		}
 		var ref *formats.Refusal
 		switch {
 		case err == nil:
@@ -99,7 +103,6 @@ func (s *Server) Ingest(ctx context.Context, p Place, n formats.Name, version st
 	if !any {
 		return formats.Refuse(formats.NotFound, "%s %s is in no upstream of repository %q", n.Show(), version, p.Repository)
 	}
-	s.Settle()
 	return nil
 }
 

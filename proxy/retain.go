@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"sync"
 
 	"larder/cache/catalog"
 	"larder/cache/store"
@@ -50,13 +51,50 @@ func (x *exchange) retain(src supplier, f *found) {
 	if kept, err := x.s.keeps(r, x.repo); err != nil || kept {
 		return
 	}
-	x.s.retaining.Add(1)
+	if x.ingest {
+		// Whoever asked for it waits for it, whatever else is queued.
+		_, x.retainErr = x.s.retainNow(r)
+		return
+	}
+	x.s.retaining.add(1)
 	select {
 	case x.s.retentions <- r:
 	default:
-		x.s.retaining.Done()
+		x.s.retaining.add(-1)
 		x.s.metrics.unretained.Inc()
 	}
+}
+
+// tally counts what is under way. Unlike a sync.WaitGroup it may rise while
+// somebody waits.
+type tally struct {
+	mu   sync.Mutex
+	n    int
+	zero chan struct{} // closed when n is 0 again; nil: nobody waits
+}
+
+func (t *tally) add(n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.n += n; t.n == 0 && t.zero != nil {
+		close(t.zero)
+		t.zero = nil
+	}
+}
+
+// wait returns once nothing was under way.
+func (t *tally) wait() {
+	t.mu.Lock()
+	if t.n == 0 {
+		t.mu.Unlock()
+		return
+	}
+	if t.zero == nil {
+		t.zero = make(chan struct{})
+	}
+	zero := t.zero
+	t.mu.Unlock()
+	<-zero
 }
 
 // keeps reports whether a repository holds the file already.
@@ -76,12 +114,12 @@ func (s *Server) retainLoop() {
 		if _, err := s.retainNow(r); err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrClosed) {
 			s.log.Warn("a version could not be retained", "event", "retain_failed", "format", r.format.ID(), "name", r.key.Name, "version", r.key.Version, "error", err)
 		}
-		s.retaining.Done()
+		s.retaining.add(-1)
 	}
 }
 
 // Settle waits until everything that was served up to now is retained.
-func (s *Server) Settle() { s.retaining.Wait() }
+func (s *Server) Settle() { s.retaining.wait() }
 
 // retainNow keeps a version with the file that was served and what was derived
 // from it; a version published in an upstream repository comes whole.

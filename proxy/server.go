@@ -122,7 +122,7 @@ type Server struct {
 	writeSeed  maphash.Seed
 	askers     chan struct{} // bounds how many ask for sessions at one time
 	retentions chan retention
-	retaining  sync.WaitGroup        // queued retentions
+	retaining  tally                 // queued retentions
 	health     atomic.Pointer[drain] // non-nil while draining
 }
 
@@ -221,6 +221,10 @@ func (s *Server) rebuild(state *catalog.State) error {
 	if was := s.site.Load(); was != nil && was.state != nil && was.state.Seq > state.Seq {
 		state = was.state
 	}
+	// What is denied is denied whatever becomes of the rest.
+	if err := s.cfg.Gate.Refresh(state); err != nil {
+		return fmt.Errorf("put policies into force: %w", err)
+	}
 	site.state, site.graphs = state, map[string]*catalog.Graph{}
 	for _, name := range state.Domains() {
 		d, _ := state.Domain(name)
@@ -233,9 +237,6 @@ func (s *Server) rebuild(state *catalog.State) error {
 			r, _ := d.Repository(repo)
 			site.open = site.open || r.Anonymous
 		}
-	}
-	if err := s.cfg.Gate.Refresh(state); err != nil {
-		return fmt.Errorf("put policies into force: %w", err)
 	}
 	// The epoch is a part of the site: read beside it, an answer made under the
 	// former site could be kept under the new one's.
@@ -297,6 +298,8 @@ type exchange struct {
 	key       []byte           // express key, empty when the request cannot take that lane
 	gz        bool
 	kept      *route // the kept answer that was given
+	ingest    bool   // what is found is retained before the answer
+	retainErr error  // why it was not
 }
 
 // ServeHTTP answers one request.

@@ -32,11 +32,23 @@ func (g *Gate) Refresh(state *catalog.State) error {
 	if was := g.view.Load(); was != nil && was.state.Seq > state.Seq {
 		state = was.state // a command was faster than a reload
 	}
+	// Revocations come first: they hold though a document cannot be read.
+	var entries []identity.Revocation
+	err := g.cfg.Catalog.Revocations(func(r catalog.Revocation) error {
+		entries = append(entries, identity.Revocation{Kind: identity.RevocationKind(r.Kind), ID: r.Value, At: r.At.Unix()})
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read revocations: %w", err)
+	}
+	if _, err := g.revoked.Merge(g.cfg.Now(), entries...); err != nil {
+		return fmt.Errorf("merge revocations: %w", err)
+	}
 	v := &view{settings: g.settings.Load(), state: state, region: g.cfg.Region, grants: map[string][]policy.Attached{}}
 	if err := v.readResources(); err != nil {
 		return err
 	}
-	err := g.cfg.Catalog.Credentials(func(row *catalog.Credential) error {
+	err = g.cfg.Catalog.Credentials(func(row *catalog.Credential) error {
 		if row.Kind != catalog.AccessKey || !g.live(row) {
 			return nil
 		}
@@ -50,17 +62,6 @@ func (g *Gate) Refresh(state *catalog.State) error {
 	})
 	if err != nil {
 		return fmt.Errorf("read credentials: %w", err)
-	}
-	var entries []identity.Revocation
-	err = g.cfg.Catalog.Revocations(func(r catalog.Revocation) error {
-		entries = append(entries, identity.Revocation{Kind: identity.RevocationKind(r.Kind), ID: r.Value, At: r.At.Unix()})
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("read revocations: %w", err)
-	}
-	if _, err := g.revoked.Merge(g.cfg.Now(), entries...); err != nil {
-		return fmt.Errorf("merge revocations: %w", err)
 	}
 	v.anonymous = &Caller{Anonymous: true, Name: "anonymous", view: v, reads: &readCache{}}
 	if v.anonymous.Documents, err = policy.NewSet(); err != nil {
