@@ -52,6 +52,9 @@ func (x *exchange) welcome() {
 	b.WriteString("larder: a read-through package cache\n\n")
 	graph := x.site.graphs[x.s.cfg.Domain]
 	for _, repo := range graph.Repositories() {
+		if x.s.cfg.Gate.MayRead(x.caller, x.s.cfg.Domain, repo, x.circumstances()).Verdict != policy.Allow {
+			continue
+		}
 		for _, f := range x.s.cfg.Formats {
 			if len(graph.Connections(repo, f.ID())) > 0 {
 				b.WriteString(origin + "/" + f.ID() + "/" + repo + "/\n")

@@ -202,6 +202,9 @@ func (x *exchange) searchHeld(text string, from, size int) ([]formats.SearchHit,
 	var out []formats.SearchHit
 	total := 0
 	for _, h := range all {
+		if err := x.r.Context().Err(); err != nil {
+			return nil, 0, err // nobody waits for so long a look
+		}
 		t := formats.Target{Kind: formats.KindListing, Name: formats.Name{Canon: h.name, Display: h.display}}
 		if ref := x.decide(t.Name, "", ""); ref != nil {
 			continue

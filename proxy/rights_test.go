@@ -17,6 +17,7 @@ import (
 	"larder/formats"
 	"larder/formats/golang/golangtest"
 	"larder/formats/maven/maventest"
+	"larder/formats/npm/npmtest"
 	"larder/proxy"
 	"larder/proxy/access"
 	"larder/proxy/identity"
@@ -219,6 +220,10 @@ func TestTokensStayInTheirDomain(t *testing.T) {
 		}
 	}
 	w.want(w.get("/-/why?purl=pkg:npm/x@1.0.0&domain=other&repo=theirs", "Authorization", auth), 401)
+	if a := w.want(w.get("/"), 200); strings.Contains(a.body, "/npm/main/") {
+		t.Errorf("the root tells anybody: %s", a.body)
+	}
+	w.want(w.get("/", "Authorization", auth), 200, "/npm/main/")
 	before := w.store.Stats()
 	for _, path := range []string{"/pypi/%s/", "/pypi/%s/legacy/", "/cargo/%s/api/v1/crates/new", "/npm/%s/left-pad", "/maven/%s/com/example/x/1.0/x-1.0.jar", "/generic/%s/team/tool/1.0/x"} {
 		for _, method := range []string{http.MethodPut, http.MethodPost} {
@@ -235,4 +240,33 @@ func TestTokensStayInTheirDomain(t *testing.T) {
 	for _, q := range []string{"repo=main", "repo=absent", "domain=absent&repo=x", "domain=other&repo=theirs"} {
 		w.want(w.get("/-/why?purl=pkg:npm/x@1.0.0&"+q), 401)
 	}
+}
+
+// TestIngestWaitsForItsOwn holds that a version is held by the repository when
+// Ingest returns, while others retain without end.
+func TestIngestWaitsForItsOwn(t *testing.T) {
+	var pkgs []npmtest.Package
+	for i := range 60 {
+		pkgs = append(pkgs, npmtest.Package{Name: fmt.Sprintf("busy-%d", i), Version: "1.0.0"})
+	}
+	w, _ := newWorld(t, registry(pkgs...))
+	var others sync.WaitGroup
+	for k := range 3 {
+		others.Go(func() {
+			for i := k; i < 60; i += 3 {
+				w.get(fmt.Sprintf("/npm/main/busy-%d/-/busy-%d-1.0.0.tgz", i, i))
+				w.proxy.Settle()
+			}
+		})
+	}
+	for i := 59; i >= 40; i-- {
+		n := formats.Name{Canon: fmt.Sprintf("busy-%d", i)}
+		if err := w.proxy.Ingest(t.Context(), proxy.Place{Domain: "main", Repository: "main", Format: "npm"}, n, "1.0.0"); err != nil {
+			t.Error(err)
+		}
+		if _, err := w.catalog.Held(catalog.RepositoryPlace("main", "main"), "npm", n.Canon, "1.0.0"); err != nil {
+			t.Errorf("%s: %v", n.Canon, err)
+		}
+	}
+	others.Wait()
 }
