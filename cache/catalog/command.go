@@ -117,6 +117,11 @@ func (c *Catalog) propose(cmd *Command, op Op, staged []*Staged) (*Result, error
 	}
 	if len(m.result.Failed) > 0 || !m.result.Changed {
 		m.result.Changed = false
+		// After a failed sync rows show what may never have reached the disk: then
+		// "as wanted already" is no answer.
+		if err := c.db.Broken(); err != nil {
+			return nil, fmt.Errorf("commit %s: %w", cmd.Kind, err)
+		}
 		return m.result, nil
 	}
 	if err := m.record(); err != nil {

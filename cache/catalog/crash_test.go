@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -71,7 +72,11 @@ func sumOf(b []byte) store.Sum {
 }
 
 func openCrash(fs vfs.FS) (*Catalog, *store.DB, error) {
-	db, err := store.Open(store.Config{Dir: "store", FS: fs, InlineMax: 4 << 10, BlockCache: 1 << 20,
+	dir := "store"
+	if in, ok := vfs.Root(fs).(inDir); ok {
+		dir = filepath.Join(in.dir, dir)
+	}
+	db, err := store.Open(store.Config{Dir: dir, FS: fs, InlineMax: 4 << 10, BlockCache: 1 << 20,
 		FreeSpace: func(string) (int64, int64, error) { return 1 << 40, 64 << 20, nil }})
 	if err != nil {
 		return nil, nil, err

@@ -123,11 +123,20 @@ func (db *DB) applyIndexed(b *Batch, add *newBlob, g *guard, sync bool) (added b
 // writable refuses writes after the log failed, and rows when the file system
 // has nothing left.
 func (db *DB) writable(b *Batch) error {
-	if err := db.broken.Load(); err != nil {
-		return *err
+	if err := db.Broken(); err != nil {
+		return err
 	}
 	if b.grows && db.space.exhausted(db) {
 		return fmt.Errorf("%w: no space left on the file system, not even for rows", ErrFull)
+	}
+	return nil
+}
+
+// Broken says why the store takes no more writes until it is opened again; nil
+// while it does. What is visible then may not be on disk.
+func (db *DB) Broken() error {
+	if err := db.broken.Load(); err != nil {
+		return *err
 	}
 	return nil
 }
