@@ -30,7 +30,8 @@ import (
 // round over one store. After each round the store must check; at the end every
 // file that a client ever received whole must still be there, byte for byte,
 // with the upstream switched off: a client that has a file has it only because
-// the commit was durable before its last block was sent.
+// the commit was durable before its last block was sent. What clients publish is
+// held to the same: acknowledged it stays, otherwise it is whole or absent.
 func TestKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the kill test does not run with -short")
@@ -64,7 +65,8 @@ type killTest struct {
 	upstream *formattest.Upstream
 	stop     []*formattest.Upstream // the other formats'
 
-	others map[string][]byte // files of the other formats' registries, by path below a node
+	published *killPublished
+	others    map[string][]byte // files of the other formats' registries, by path below a node
 
 	mu    sync.Mutex
 	whole map[int]bool    // files received whole, by number; guarded by mu
@@ -105,6 +107,7 @@ func newKillTest(t *testing.T) *killTest {
 	if err := os.WriteFile(filepath.Join(k.dir, "larder.toml"), []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	k.published = newKillPublished(t, k.dir)
 	return k
 }
 
@@ -187,6 +190,9 @@ func (k *killTest) round(round int, life time.Duration) {
 			}
 		}()
 	}
+	for c := range publishers {
+		clients.Go(func() { k.published.publish(ctx, base, round, c) })
+	}
 	clients.Add(1)
 	huge := make(chan struct{})
 	go func() {
@@ -238,6 +244,9 @@ func (k *killTest) fetchOther(ctx context.Context, base, path string) {
 	k.kept[path] = true
 }
 
+// errAbsent404 is a 404.
+var errAbsent404 = errors.New("absent")
+
 func get(ctx context.Context, url string) ([]byte, error) {
 	rq, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -248,7 +257,11 @@ func get(ctx context.Context, url string) ([]byte, error) {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusNotFound:
+		return nil, errAbsent404
+	default:
 		return nil, errors.New(resp.Status)
 	}
 	return io.ReadAll(resp.Body)
@@ -288,6 +301,7 @@ func (k *killTest) compare() {
 			k.t.Errorf("%s was received whole and is lost or changed: %v, %d bytes", path, err, len(body))
 		}
 	}
+	k.published.compare(k.t, base)
 	huge := 0
 	for n := range k.whole {
 		if n%1000 == hugeNumber {
