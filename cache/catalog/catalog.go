@@ -55,7 +55,8 @@ type Catalog struct {
 	// control is held by commands that change control rows, and shared by those
 	// that change packages. Lock order: control, then one of names.
 	control sync.RWMutex
-	// names serialises writers of one name; readers never take it.
+	// names serialises writers of one name; readers take it only where writers
+	// let no listing be read at one moment.
 	names [256]sync.Mutex
 	// gens counts the changes of each name (striped): whoever keeps something
 	// rendered from rows keeps the generation it saw beside it.

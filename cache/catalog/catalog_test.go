@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -354,4 +355,54 @@ func TestReferencesMatchTheCounts(t *testing.T) {
 	if err != nil || !rep.OK() {
 		t.Errorf("check: %+v %v", rep, err)
 	}
+}
+
+// TestListingIsOneMoment reads listings while versions are published and
+// deleted: the tag names the last version, and every version has its file.
+func TestListingIsOneMoment(t *testing.T) {
+	s := newSite(t)
+	s.setUp("r1")
+	k := ListingKey{Place: RepositoryPlace("team", "r1"), Format: "npm", Name: "x"}
+	if f := s.publish("r1", "x", "0", "bytes"); f != nil {
+		t.Fatal(f)
+	}
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 3 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				l, err := s.c.Listing(k)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				last := l.Versions[len(l.Versions)-1]
+				if l.Row == nil || l.Row.Head.Tags["latest"] != last.V {
+					t.Errorf("latest is %v where %s is the last version", l.Row, last.V)
+					return
+				}
+				for _, v := range l.Versions {
+					if len(v.Held) != 1 {
+						t.Errorf("version %s has %d files", v.V, len(v.Held))
+						return
+					}
+				}
+			}
+		})
+	}
+	for i := 1; i < 400; i++ {
+		if f := s.publish("r1", "x", fmt.Sprint(i), "bytes"); f != nil {
+			t.Error(f)
+		}
+		if i > 3 {
+			s.must(&UpdateStatus{Repository: "r1", Format: "npm", Name: formats.Name{Canon: "x"}, Versions: []string{fmt.Sprint(i - 3)}, Target: formats.Deleted})
+		}
+	}
+	close(stop)
+	readers.Wait()
 }

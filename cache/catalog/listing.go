@@ -327,9 +327,54 @@ type Listing struct {
 	Versions []*formats.Version // listed order; held-only versions last, by name
 }
 
-// Listing reads all rows of a name at one place: the versions of its listing
-// document doc, and held assets. It returns ErrNotFound when there is nothing.
+// listingTries is how often a listing is read beside writers before they are
+// kept out.
+const listingTries = 4
+
+// Listing reads all rows of a name at one place, as they were at one moment: the
+// versions of its listing document doc, and held assets. It returns ErrNotFound
+// when there is nothing.
 func (c *Catalog) Listing(k ListingKey) (*Listing, error) {
+	before, err := c.listingMark(k)
+	if err != nil {
+		return nil, err
+	}
+	for range listingTries {
+		l, err := c.readListing(k)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return nil, err
+		}
+		after, markErr := c.listingMark(k)
+		if markErr != nil {
+			return nil, markErr
+		}
+		if before == after {
+			return l, err
+		}
+		before = after
+	}
+	defer c.lockName(k.Format, k.Name).Unlock()
+	return c.readListing(k)
+}
+
+// listingMark differs after every change of a listing: whoever changes its
+// versions writes its head, or the row of the package that counts its events, in
+// the same commit.
+func (c *Catalog) listingMark(k ListingKey) (string, error) {
+	var mark []byte
+	for _, key := range [][]byte{c.key(famHead, string(k.Place), k.Format, k.Name, k.Doc), c.packageKey(k.Place, k.Format, k.Name)} {
+		val, err := c.db.Row(key)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return "", fmt.Errorf("read row: %w", err)
+		}
+		mark = append(append(mark, val...), 0)
+	}
+	return string(mark), nil
+}
+
+// readListing reads the rows of a listing one after the other: the assets behind
+// the versions, so that none stands in for a version that came meanwhile.
+func (c *Catalog) readListing(k ListingKey) (*Listing, error) {
 	l := &Listing{Place: k.Place}
 	row, err := c.Head(k)
 	if err == nil {
