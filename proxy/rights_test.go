@@ -39,23 +39,6 @@ func (w *world) propose(domain string, op catalog.Op) {
 	}
 }
 
-// send makes a request with a body.
-func (w *world) send(method, path, auth, body string) answer {
-	w.t.Helper()
-	rq, err := http.NewRequest(method, w.srv.URL+path, strings.NewReader(body))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	rq.Header.Set("Authorization", auth)
-	resp, err := http.DefaultTransport.RoundTrip(rq)
-	if err != nil {
-		return answer{err: err}
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(resp.Body)
-	return answer{resp.StatusCode, resp.Header, string(raw), err}
-}
-
 // TestBlockedNamesStayHere holds that no upstream learns a name that origin
 // controls keep from coming from outside, on whatever path it is asked for.
 func TestBlockedNamesStayHere(t *testing.T) {
@@ -105,7 +88,7 @@ func TestSlowPublisherHoldsNobodyUp(t *testing.T) {
 	if resp, err := http.ReadResponse(in, nil); err != nil || resp.StatusCode != http.StatusContinue {
 		t.Fatalf("%v %v", resp, err)
 	}
-	if a := w.send(http.MethodPut, "/generic/main/team/tool/1.1/fast.bin", auth, "fast"); a.status/100 != 2 {
+	if a := w.send(http.MethodPut, "/generic/main/team/tool/1.1/fast.bin", strings.NewReader("fast"), "Authorization", auth); a.status/100 != 2 {
 		t.Fatalf("the other publish: %d %s %v", a.status, a.body, a.err)
 	}
 	if _, err := conn.Write([]byte("slow bytes")); err != nil {
@@ -149,7 +132,7 @@ func TestLongChecksumFiles(t *testing.T) {
 	auth := w.robot()
 	artifact := strings.Repeat("long", 50)
 	path := "/maven/main/com/example/" + artifact + "/1.0/" + artifact + "-1.0.jar"
-	if a := w.send(http.MethodPut, path, auth, "bytes"); a.status/100 != 2 {
+	if a := w.send(http.MethodPut, path, strings.NewReader("bytes"), "Authorization", auth); a.status/100 != 2 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
 	w.propose("main", &catalog.UpdateStatus{Repository: "main", Format: "maven", Name: formats.Name{Canon: "com.example:" + artifact, NS: "com.example"}, Versions: []string{"1.0"}, Target: formats.Published})
@@ -169,7 +152,7 @@ func TestSecurityTokenPath(t *testing.T) {
 	}
 	w.open()
 	for _, path := range []string{"/", "/-/sts"} {
-		w.want(w.send(http.MethodPost, path, "AWS4-HMAC-SHA256 Credential=x", "Action=x"), http.StatusTeapot)
+		w.want(w.send(http.MethodPost, path, strings.NewReader("Action=x"), "Authorization", "AWS4-HMAC-SHA256 Credential=x"), http.StatusTeapot)
 	}
 }
 
@@ -227,7 +210,7 @@ func TestTokensStayInTheirDomain(t *testing.T) {
 	before := w.store.Stats()
 	for _, path := range []string{"/pypi/%s/", "/pypi/%s/legacy/", "/cargo/%s/api/v1/crates/new", "/npm/%s/left-pad", "/maven/%s/com/example/x/1.0/x-1.0.jar", "/generic/%s/team/tool/1.0/x"} {
 		for _, method := range []string{http.MethodPut, http.MethodPost} {
-			a := w.send(method, fmt.Sprintf(path, "d/other-000000000000/theirs"), auth, strings.Repeat("x", 1<<20))
+			a := w.send(method, fmt.Sprintf(path, "d/other-000000000000/theirs"), strings.NewReader(strings.Repeat("x", 1<<20)), "Authorization", auth)
 			if a.err == nil && a.status != 401 {
 				t.Errorf("%s %s: %d %s", method, path, a.status, a.body)
 			}

@@ -22,6 +22,7 @@ import (
 	"larder/formats/npm/npmtest"
 	"larder/policy"
 	"larder/proxy"
+	"larder/proxy/access"
 	"larder/proxy/upstream"
 )
 
@@ -50,6 +51,8 @@ type world struct {
 
 	catConns []catalog.Connection
 	repos    []catalog.Repository
+	gate     *access.Gate         // nil: one without users
+	access   func(*access.Config) // nil: no gate is made
 }
 
 // clock stands still until a test moves it.
@@ -111,6 +114,12 @@ func newWorld(t testing.TB, regs ...http.Handler) (*world, []*faulty) {
 // newWorldOf does the same for any format.
 func newWorldOf(t testing.TB, format string, regs ...http.Handler) (*world, []*faulty) {
 	t.Helper()
+	return newWorldWith(t, format, nil, regs...)
+}
+
+// newWorldWith lets change alter the world before it opens.
+func newWorldWith(t testing.TB, format string, change func(*world), regs ...http.Handler) (*world, []*faulty) {
+	t.Helper()
 	w := &world{t: t, clock: &clock{at: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}, fs: vfs.NewMem(), dir: "store", budget: 20 * time.Second}
 	w.free.Store(1 << 40)
 	var fs []*faulty
@@ -127,6 +136,9 @@ func newWorldOf(t testing.TB, format string, regs ...http.Handler) (*world, []*f
 		main.Upstreams = append(main.Upstreams, name+"-store")
 	}
 	w.repos = append(w.repos, main)
+	if change != nil {
+		change(w)
+	}
 	w.open()
 	t.Cleanup(w.close)
 	return w, fs
@@ -173,9 +185,15 @@ func (w *world) open() {
 	if w.limits != nil {
 		w.limits(&limits)
 	}
+	if w.access != nil {
+		gate := access.Config{Catalog: w.catalog, Owner: "000000000000", Domain: "main", Now: w.clock.now}
+		w.access(&gate)
+		w.gate, err = access.New(gate)
+		must(err)
+	}
 	cfg := proxy.Config{
 		Formats: all.Formats(), Domain: "main", Owner: "000000000000", Store: w.store, Catalog: w.catalog, Cache: w.cache, Upstream: w.upstream,
-		HotBytes: 64 << 20, Metrics: w.metrics, Now: w.clock.now,
+		HotBytes: 64 << 20, Metrics: w.metrics, Now: w.clock.now, Gate: w.gate,
 		Limits: limits,
 	}
 	if w.config != nil {
@@ -218,7 +236,12 @@ func (w *world) get(path string, header ...string) answer {
 
 func (w *world) do(method, path string, header ...string) answer {
 	w.t.Helper()
-	rq, err := http.NewRequest(method, w.srv.URL+path, nil)
+	return w.send(method, path, nil, header...)
+}
+
+func (w *world) send(method, path string, sent io.Reader, header ...string) answer {
+	w.t.Helper()
+	rq, err := http.NewRequest(method, w.srv.URL+path, sent)
 	if err != nil {
 		w.t.Fatal(err)
 	}
