@@ -43,7 +43,8 @@ type world struct {
 	proxy    *proxy.Server
 	metrics  *prometheus.Registry
 	srv      *httptest.Server
-	free     atomic.Int64 // bytes of the pretended disk
+	busy     sync.WaitGroup // requests; a client may have its answer before its handler ends
+	free     atomic.Int64   // bytes of the pretended disk
 	budget   time.Duration
 	limits   func(*proxy.Limits)    // nil: those of open
 	dialler  func(*upstream.Config) // nil: a plain one
@@ -202,7 +203,11 @@ func (w *world) open() {
 	w.proxy, err = proxy.New(cfg, w.site)
 	must(err)
 	watch.Attach(w.proxy)
-	w.srv = httptest.NewUnstartedServer(w.proxy)
+	w.srv = httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w.busy.Add(1)
+		defer w.busy.Done()
+		w.proxy.ServeHTTP(rw, r)
+	}))
 	w.srv.Config.ErrorLog = log.New(io.Discard, "", 0) // aborted requests are what tests provoke
 	w.srv.Start()
 }
