@@ -5,12 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash"
 	"hash/maphash"
 	"io"
 	"net/http"
 	"os"
-	"sync"
 	"time"
 
 	"larder/cache/catalog"
@@ -329,9 +327,6 @@ func (s *spool) ReadAt(p []byte, off int64) (int, error) { return s.w.ReadAt(p, 
 func (s *spool) Size() int64                             { return s.w.Size() }
 func (s *spool) Digests() []formats.Digest               { return s.digests }
 
-// spoolPiece is the unit in which an upload is hashed and stored.
-const spoolPiece = 512 << 10
-
 // Spool implements formats.Intake. The weaker digests run beside the store,
 // which computes SHA-256 itself.
 func (i *intake) Spool(ctx context.Context, r io.Reader) (formats.Spool, error) {
@@ -341,56 +336,14 @@ func (i *intake) Spool(ctx context.Context, r io.Reader) (formats.Spool, error) 
 	}
 	sp := &spool{w: w}
 	i.spools = append(i.spools, sp)
-	algs := []formats.Alg{formats.MD5, formats.SHA1, formats.SHA512}
-	hashes := make([]hash.Hash, len(algs))
-	for k, alg := range algs {
-		hashes[k] = alg.New()
-	}
-	buf, next := make([]byte, spoolPiece), make([]byte, spoolPiece)
-	n, rerr := fillPiece(r, buf)
-	for n > 0 {
-		piece := buf[:n]
-		var beside sync.WaitGroup
-		for _, h := range hashes {
-			if n < 32<<10 {
-				h.Write(piece)
-				continue
-			}
-			beside.Go(func() { h.Write(piece) })
-		}
-		_, werr := w.Write(piece)
-		n = 0
-		if rerr == nil && werr == nil {
-			n, rerr = fillPiece(r, next)
-		}
-		beside.Wait()
-		if werr != nil {
-			return nil, fmt.Errorf("take upload in: %w", werr)
-		}
-		buf, next = next, buf
-	}
-	if rerr != io.EOF {
-		return nil, rerr
+	if sp.digests, err = copyHashed(w, r, uploadDigests()); err != nil {
+		return nil, err
 	}
 	if i.failed != nil {
 		return nil, i.failed
 	}
-	for k, alg := range algs {
-		sp.digests = append(sp.digests, formats.Digest{Alg: alg, Hex: fmt.Sprintf("%x", hashes[k].Sum(nil))})
-	}
 	sp.digests = append(sp.digests, catalog.DigestOf(w.Sum()))
 	return sp, nil
-}
-
-// fillPiece reads until p is full. Unlike io.ReadFull it tells the end of r from
-// an r that says of itself that it ended too early.
-func fillPiece(r io.Reader, p []byte) (n int, err error) {
-	for n < len(p) && err == nil {
-		var k int
-		k, err = r.Read(p[n:])
-		n += k
-	}
-	return n, err
 }
 
 // stage makes the files of a change durable, so that its command can claim them.
