@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -28,11 +27,11 @@ func (w *world) robot() string {
 	w.t.Helper()
 	const secret = "lrd_robot_secret"
 	sum := sha256.Sum256([]byte(secret))
-	w.propose("", &catalog.PutCredential{Credential: catalog.Credential{ID: "lrd_robot", Kind: catalog.RobotToken, User: "robot", Account: "000000000000", Admin: true, SHA256: sum[:]}})
+	w.proposeIn("", &catalog.PutCredential{Credential: catalog.Credential{ID: "lrd_robot", Kind: catalog.RobotToken, User: "robot", Account: "000000000000", Admin: true, SHA256: sum[:]}})
 	return "Bearer " + secret
 }
 
-func (w *world) propose(domain string, op catalog.Op) {
+func (w *world) proposeIn(domain string, op catalog.Op) {
 	w.t.Helper()
 	if _, err := w.catalog.Propose(domain, "test", op); err != nil {
 		w.t.Fatal(err)
@@ -49,7 +48,7 @@ func TestBlockedNamesStayHere(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			w, up := newGoWorld(t, golangtest.New())
-			w.propose("main", block)
+			w.proposeIn("main", block)
 			var mu sync.Mutex
 			up.breakWith(func(r *http.Request) bool {
 				mu.Lock()
@@ -135,7 +134,7 @@ func TestLongChecksumFiles(t *testing.T) {
 	if a := w.send(http.MethodPut, path, strings.NewReader("bytes"), "Authorization", auth); a.status/100 != 2 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
-	w.propose("main", &catalog.UpdateStatus{Repository: "main", Format: "maven", Name: formats.Name{Canon: "com.example:" + artifact, NS: "com.example"}, Versions: []string{"1.0"}, Target: formats.Published})
+	w.proposeIn("main", &catalog.UpdateStatus{Repository: "main", Format: "maven", Name: formats.Name{Canon: "com.example:" + artifact, NS: "com.example"}, Versions: []string{"1.0"}, Target: formats.Published})
 	for range 2 {
 		w.want(w.get(path+".sha1"), 200, sha1Hex("bytes"))
 		w.want(w.get(path+".md5"), 200, md5Hex("bytes"))
@@ -178,8 +177,8 @@ func TestTokensStayInTheirDomain(t *testing.T) {
 		c.Gate = gate
 	}
 	w.open()
-	w.propose("other", &catalog.CreateDomain{Owner: "000000000000"})
-	w.propose("other", &catalog.CreateRepository{Name: "theirs", Administrator: "000000000000"})
+	w.proposeIn("other", &catalog.CreateDomain{Owner: "000000000000"})
+	w.proposeIn("other", &catalog.CreateRepository{Name: "theirs", Administrator: "000000000000"})
 	alice, err := gate.ByARN(access.UserARN("000000000000", "alice"))
 	if err != nil {
 		t.Fatal(err)
