@@ -234,6 +234,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"http":          scriptHTTP,
 		"capture":       scriptCapture,
 		"port":          scriptPort,
+		"token":         scriptToken,
 	}
 }
 
