@@ -13,9 +13,10 @@ import (
 )
 
 // Refuse words a refusal. To an upload, uv and poetry show status and body,
-// twine the status, and the body with --verbose; all three know 409. pip shows the reason phrase only, uv and people see
-// the body: JSON for clients that ask for it, HTML for those that name it,
-// plain text for the rest.
+// twine the status, and the body with --verbose; all three know 409. pip shows
+// the reason phrase only, uv and people see the body: JSON for clients that ask
+// for it, HTML for those that name it, plain text for the rest. The challenge of
+// a 401 is the proxy's.
 func (f *Format) Refuse(rq *formats.Request, r *formats.Refusal) *formats.Reply {
 	status := r.Code()
 	// A project page is never 403 for policy: pip would report it as "no
@@ -41,16 +42,12 @@ func (f *Format) Refuse(rq *formats.Request, r *formats.Refusal) *formats.Reply 
 	if r.RetryAfter > 0 {
 		reply.Header.Set("Retry-After", strconv.Itoa(int((r.RetryAfter+999_999_999)/1_000_000_000)))
 	}
-	switch r.Kind {
-	case formats.Method:
+	if r.Kind == formats.Method {
 		allow := "GET, HEAD"
 		if _, err := routeUpload(rq); err == nil {
 			allow += ", POST"
 		}
 		reply.Header.Set("Allow", allow)
-	case formats.Unauthorized:
-		// uv and pip without a user name in the URL wait for this.
-		reply.Header.Set("WWW-Authenticate", "Basic realm="+strconv.QuoteToASCII(rq.Repo))
 	}
 	return reply
 }
