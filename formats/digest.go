@@ -131,13 +131,14 @@ func Find(ds []Digest, alg Alg) (Digest, bool) {
 	return Digest{}, false
 }
 
-// Disagree reports the first pair in which both lists name one algorithm with
-// different values. Lists without a common algorithm do not conflict.
+// Disagree reports a pair in which both lists name one algorithm with different
+// values: that of SHA-256, which people compare with, or else the first. Lists
+// without a common algorithm do not conflict.
 func Disagree(a, b []Digest) (was, is Digest, conflict bool) {
 	for _, x := range a {
-		if y, ok := Find(b, x.Alg); ok && x.Hex != y.Hex {
-			return x, y, true
+		if y, ok := Find(b, x.Alg); ok && x.Hex != y.Hex && (!conflict || x.Alg == SHA256) {
+			was, is, conflict = x, y, true
 		}
 	}
-	return Digest{}, Digest{}, false
+	return was, is, conflict
 }
