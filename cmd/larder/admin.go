@@ -95,16 +95,42 @@ func (a *administrator) do(o adminOrder) (*adminAnswer, error) {
 		if err != nil {
 			return nil, fmt.Errorf("no credential has the id %q", o.ID)
 		}
-		row.Disabled = o.Do == "disable"
-		return &adminAnswer{ID: o.ID}, a.propose(&catalog.PutCredential{Credential: *row})
+		return &adminAnswer{ID: o.ID}, a.disable(row, o.Do == "disable")
 	case "delete":
 		return &adminAnswer{ID: o.ID}, a.propose(&catalog.DeleteCredential{ID: o.ID})
 	case "revoke":
-		return &adminAnswer{ID: o.ID}, a.propose(&catalog.Revoke{Revocation: catalog.Revocation{Kind: o.Kind, Value: o.ID, At: a.now().UTC()}})
+		return &adminAnswer{ID: o.ID}, a.revoke(o)
 	case "explain":
 		return a.explain(o)
 	}
 	return nil, fmt.Errorf("order %q is not known", o.Do)
+}
+
+func (a *administrator) disable(row *catalog.Credential, off bool) error {
+	row.Disabled = off
+	return a.propose(&catalog.PutCredential{Credential: *row})
+}
+
+// revoke denies tokens. What was issued for some hours is denied by an entry that
+// ends with it; robot tokens outlive such entries, so they are disabled.
+func (a *administrator) revoke(o adminOrder) error {
+	if row, err := a.cat.Credential(o.ID); o.Kind == "token" && err == nil {
+		return a.disable(row, true)
+	}
+	if err := a.propose(&catalog.Revoke{Revocation: catalog.Revocation{Kind: o.Kind, Value: o.ID, At: a.now().UTC()}}); err != nil || o.Kind != "subject" {
+		return err
+	}
+	var robots []*catalog.Credential
+	err := a.cat.Credentials(func(c *catalog.Credential) error {
+		if c.Kind == catalog.RobotToken && !c.Disabled && access.UserARN(c.Account, c.User) == o.ID {
+			robots = append(robots, c)
+		}
+		return nil
+	})
+	for _, row := range robots {
+		err = errors.Join(err, a.disable(row, true))
+	}
+	return err
 }
 
 func (a *administrator) propose(op catalog.Op) error {

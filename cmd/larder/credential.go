@@ -53,8 +53,8 @@ create prints an access key for the AWS CLI and SDKs, or with --token a robot
 token for package managers; the secret is shown once. A policy is admin,
 publish, read, the name of a [[policy]] of the config, or a file with an IAM
 document. revoke denies tokens that were issued: one by its id, all of a user's
-or role's by its ARN, or all of a signing key. Every form takes --config FILE or
---data DIR, and works while the node runs.
+or role's by its ARN (robot tokens are disabled for that), or all of a signing
+key. Every form takes --config FILE or --data DIR, and works while the node runs.
 `
 
 func cmdCredential(ctx context.Context, args []string, std stdio) int {
