@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"time"
@@ -188,11 +189,12 @@ type intake struct {
 	staged []*catalog.Staged
 }
 
+// newIntake bounds the whole body. A file in it may be written longer than it is
+// (npm's base64, with escapes) and stand among metadata; Spool bounds the file.
 func (x *exchange) newIntake() *intake {
-	limit := x.s.cfg.Limits.ArtifactMax
 	var body io.Reader = x.r.Body
-	if limit > 0 {
-		body = http.MaxBytesReader(x.w, x.r.Body, limit)
+	if limit := x.s.cfg.Limits.ArtifactMax; limit > 0 && limit < math.MaxInt64/4 {
+		body = http.MaxBytesReader(x.w, x.r.Body, 2*limit+x.s.cfg.Limits.MetadataMax)
 	}
 	return &intake{x: x, body: &patientBody{io.NopCloser(body), http.NewResponseController(x.w), x.s.cfg.Limits.RequestBodyTimeout}, at: x.s.now().UTC()}
 }
@@ -209,7 +211,7 @@ func (i *intake) Read(p []byte) (int, error) {
 	case err == io.EOF:
 		return n, err
 	case errors.As(err, &big):
-		i.failed = formats.Refuse(formats.TooLarge, "the upload is larger than %d bytes, the limit of this node (limits.artifact_max)", big.Limit)
+		i.failed = i.tooLarge()
 	case i.worded:
 		i.failed = err
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -232,6 +234,10 @@ func (i *intake) buffer() error {
 	}
 	i.body = bytes.NewReader(raw)
 	return nil
+}
+
+func (i *intake) tooLarge() error {
+	return formats.Refuse(formats.TooLarge, "the upload is larger than %d bytes, the limit of this node (limits.artifact_max)", i.x.s.cfg.Limits.ArtifactMax)
 }
 
 // explain prefers what went wrong with the body or the store to what a format
@@ -336,6 +342,9 @@ func (i *intake) Spool(ctx context.Context, r io.Reader) (formats.Spool, error) 
 	}
 	sp := &spool{w: w}
 	i.spools = append(i.spools, sp)
+	if limit := i.x.s.cfg.Limits.ArtifactMax; limit > 0 {
+		r = &boundedFile{r, limit, i}
+	}
 	if sp.digests, err = copyHashed(w, r, uploadDigests()); err != nil {
 		return nil, err
 	}
@@ -344,6 +353,26 @@ func (i *intake) Spool(ctx context.Context, r io.Reader) (formats.Spool, error) 
 	}
 	sp.digests = append(sp.digests, catalog.DigestOf(w.Sum()))
 	return sp, nil
+}
+
+// boundedFile fails where a file of an upload is larger than the node takes.
+type boundedFile struct {
+	io.Reader
+	left int64
+	in   *intake
+}
+
+// Read implements io.Reader.
+func (b *boundedFile) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if b.left -= int64(n); b.left < 0 && b.in.failed == nil {
+		b.in.failed = b.in.tooLarge()
+		b.in.x.w.Header()["Connection"] = []string{"close"}
+	}
+	if b.left < 0 {
+		return 0, b.in.failed
+	}
+	return n, err
 }
 
 // stage makes the files of a change durable, so that its command can claim them.
