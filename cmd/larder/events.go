@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -29,11 +28,13 @@ func (c *Config) feeds(cat *catalog.Catalog, reg *prometheus.Registry, log *slog
 	}
 	if c.Events.Webhook != "" {
 		// The webhook is a service of this site: it is called offline too.
-		client, err := c.siteClient("events.webhook", c.Events.Webhook, c.Upstream.CAFile, false)
+		// Its token is the connection's credential, since no other Authorization
+		// is let through.
+		client, err := c.siteClient(Connection{Name: "events.webhook", URL: c.Events.Webhook, CAFile: c.Upstream.CAFile, TokenEnv: c.Events.WebhookTokenEnv}, false)
 		if err != nil {
 			return nil, err
 		}
-		sinks = append(sinks, events.Webhook(c.Events.Webhook, os.Getenv(c.Events.WebhookTokenEnv), client))
+		sinks = append(sinks, events.Webhook(c.Events.Webhook, client))
 	}
 	split := coordinates(all.Formats())
 	var out []*events.Feed
@@ -70,22 +71,22 @@ func (c *Config) providerClient(p IdentityProvider) (*http.Client, error) {
 	if ca == "" {
 		ca = c.Upstream.CAFile
 	}
-	return c.siteClient("identity_provider", p.URL, ca, c.Offline())
+	return c.siteClient(Connection{Name: "identity_provider", URL: p.URL, CAFile: ca}, c.Offline())
 }
 
 // siteClient is an HTTP client for one service outside, which goes through the
-// one room that dials.
-func (c *Config) siteClient(name, url, ca string, offline bool) (*http.Client, error) {
+// one room that dials. Of the service it takes name, URL, authority and token.
+func (c *Config) siteClient(service Connection, offline bool) (*http.Client, error) {
 	conn := defaultConnection()
-	conn.Name, conn.URL, conn.CAFile = name, publicURL(url), ca
+	conn.Name, conn.URL, conn.CAFile, conn.TokenEnv = service.Name, publicURL(service.URL), service.CAFile, service.TokenEnv
 	cfg := c.dialer()
 	cfg.Offline = offline
 	cfg.Connections = []upstream.Connection{conn.dialer()}
 	up, err := upstream.New(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("set up %s: %w", name, err)
+		return nil, fmt.Errorf("set up %s: %w", conn.Name, err)
 	}
-	return &http.Client{Transport: siteTransport{up, name}}, nil
+	return &http.Client{Transport: siteTransport{up, conn.Name}}, nil
 }
 
 // siteTransport sends requests through an upstream client.

@@ -261,13 +261,13 @@ func (w writer) Write(_ context.Context, line []byte) error {
 }
 
 type webhook struct {
-	url, token string
-	client     *http.Client
+	url    string
+	client *http.Client
 }
 
-// Webhook posts each event as application/json to url. token, if not empty, is
-// sent as a bearer token; the client must not follow redirects to other hosts.
-func Webhook(url, token string, client *http.Client) Sink { return webhook{url, token, client} }
+// Webhook posts each event as application/json to url. The client brings the
+// credential, if there is one, and must not follow redirects to other hosts.
+func Webhook(url string, client *http.Client) Sink { return webhook{url, client} }
 
 func (w webhook) Name() string { return "webhook" }
 
@@ -277,9 +277,6 @@ func (w webhook) Write(ctx context.Context, line []byte) error {
 		return fmt.Errorf("make event request: %w", err)
 	}
 	rq.Header.Set("Content-Type", "application/json")
-	if w.token != "" {
-		rq.Header.Set("Authorization", "Bearer "+w.token)
-	}
 	resp, err := w.client.Do(rq)
 	if err != nil {
 		return fmt.Errorf("post event: %w", err)
