@@ -207,7 +207,7 @@ func TestExposure(t *testing.T) {
 		{"listen = \"localhost:0\"\n", true, true},
 		{"listen = \"0.0.0.0:80\"\n", false, false},
 		{"listen = \":80\"\n", false, false},
-		{"listen = \"192.0.2.1:80\"\n[access]\nanonymous = \"none\"\n", false, false},
+		{"listen = \"192.0.2.1:80\"\n[access]\nanonymous = \"none\"\n", true, false},
 		{"listen = \":80\"\n[access]\nanonymous = \"read\"\n", true, true},
 		{"listen = \":80\"\n" + token, true, false},
 		{"listen = \"127.0.0.1:80\"\n[access]\nanonymous = \"none\"\n" + token, true, false},

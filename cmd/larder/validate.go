@@ -30,18 +30,20 @@ func (c *Config) Validate() error {
 }
 
 // checkExposure refuses a node that listens beyond loopback without a word
-// about access.
+// about access. "none" is one: the credentials may all lie in the store.
 func (c *Config) checkExposure(faults *ConfigError) {
 	key, address := "listen", c.Listen
 	if isLoopback(address) && c.TLS.ListenPlain != "" {
 		key, address = "tls.listen_plain", c.TLS.ListenPlain
 	}
-	if isLoopback(address) || c.Access.Anonymous == "read" || len(c.Access.Token)+len(c.User)+len(c.Role) > 0 || os.Getenv(adminKeyEnv) != "" {
+	if isLoopback(address) || c.Access.Anonymous != "loopback" || len(c.Access.Token)+len(c.User)+len(c.Role) > 0 || os.Getenv(adminKeyEnv) != "" {
 		return
 	}
-	faults.add(c.doc.lineOf(key), `%s %q can be reached from other machines, and nothing says who may read. Write one of
+	faults.add(c.doc.lineOf(key), `%[1]s %[2]q can be reached from other machines, and nothing says who may read. Write one of
 	[access]
 	anonymous = "read"                # anyone who can reach it may read
+or	anonymous = "none"                # only credentials: larder credential create,
+	                                  # or %[3]s at the first start
 or
 	[[access.token]]
 	name = "build"
@@ -50,7 +52,7 @@ or
 	[[user]]                          # and: larder credential create --user NAME
 	name = "ci"
 	policies = ["publish"]
-or listen on 127.0.0.1`, key, address)
+or listen on 127.0.0.1`, key, address, adminKeyEnv)
 }
 
 // check gathers every fault that a single value or the graph of repositories
