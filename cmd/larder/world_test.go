@@ -52,6 +52,10 @@ func registryOf(format string) http.Handler {
 		return cargotest.New()
 	case "cargo-empty":
 		return cargotest.Empty()
+	case "idp":
+		return newIdentityProvider()
+	case "webhook":
+		return &hook{}
 	}
 	return nil
 }
@@ -194,7 +198,7 @@ func startNode(env []string, dir, logFile string, args []string) (*runningNode, 
 		r := bufio.NewReader(out)
 		line, _ := r.ReadString('\n')
 		ready <- line
-		_, _ = io.Copy(io.Discard, r)
+		keepOutput(logFile+".out", r)
 		n.done <- cmd.Wait()
 	}()
 	select {
@@ -208,6 +212,17 @@ func startNode(env []string, dir, logFile string, args []string) (*runningNode, 
 		n.kill()
 		return nil, "", errors.New("the node is not ready after a minute")
 	}
+}
+
+// keepOutput appends what a node writes to standard output, where events may go.
+func keepOutput(file string, r io.Reader) {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		_, _ = io.Copy(io.Discard, r)
+		return
+	}
+	defer f.Close()
+	_, _ = io.Copy(f, r)
 }
 
 // scriptCommands are the words of testdata/script besides testscript's own.
@@ -235,6 +250,10 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"capture":       scriptCapture,
 		"port":          scriptPort,
 		"token":         scriptToken,
+		"accesskey":     scriptAccessKey,
+		"idp":           scriptIDP,
+		"hooked":        scriptHooked,
+		"lines":         scriptLines,
 	}
 }
 
@@ -337,7 +356,7 @@ func scriptForget(ts *testscript.TestScript, _ bool, args []string) {
 
 // node [KEY=VALUE ...] [FLAG ...]: run "larder serve" with its data in
 // $WORK/data, wait until it is ready and put its base URL into $LARDER. Its log
-// is $WORK/node.log. A second node replaces a stopped one. "! node" wants the
+// is $WORK/node.log, what it says on standard output $WORK/node.log.out. A second node replaces a stopped one. "! node" wants the
 // start to fail.
 func scriptNode(ts *testscript.TestScript, neg bool, args []string) {
 	var env []string
