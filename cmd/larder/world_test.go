@@ -254,6 +254,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"idp":           scriptIDP,
 		"hooked":        scriptHooked,
 		"lines":         scriptLines,
+		"metric":        scriptMetric,
 	}
 }
 
