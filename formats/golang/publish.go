@@ -166,11 +166,18 @@ func publishedReply(mod module.Version, at time.Time, sum string, gomod []byte, 
 }
 
 // publishedGoMod is the go.mod at the root of a checked zip. A module that is
-// published has one, and it names the module.
+// published has one, which names the module, and its zip has files only.
 func publishedGoMod(mod module.Version, f formats.File) ([]byte, error) {
 	z, err := openZip(f, maxDirectory, maxEntries)
 	if err != nil {
 		return nil, err
+	}
+	// go counts an entry for a directory in the sum of the zip, but not in that of
+	// the unpacked files: go mod verify would fail on every machine.
+	for _, zf := range z.File {
+		if strings.HasSuffix(zf.Name, "/") {
+			return nil, fmt.Errorf("entry %.200q is a directory, and a module zip has files only (zip -D makes such a one; git archive does not)", zf.Name)
+		}
 	}
 	root := mod.Path + "@" + mod.Version + "/go.mod"
 	for _, zf := range z.File {

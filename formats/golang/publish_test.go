@@ -139,6 +139,8 @@ func TestPublishRefuses(t *testing.T) {
 		"absolute":         {makeZip(t, gomod, zipEntry{"/etc/passwd", ""}), "outside"},
 		"twice":            {makeZip(t, gomod, gomod), "twice"},
 		"case":             {makeZip(t, gomod, zipEntry{root + "A.go", ""}, zipEntry{root + "a.go", ""}), "case"},
+		"root directory":   {makeZip(t, zipEntry{root, ""}, gomod), "is a directory"},
+		"directory":        {makeZip(t, gomod, zipEntry{root + "sub/", ""}, zipEntry{root + "sub/a.go", ""}), "is a directory"},
 		"bad name":         {makeZip(t, gomod, zipEntry{root + "con.go", ""}), "con"},
 	} {
 		r := formattest.NewRepository(t, publishedAt)
