@@ -82,17 +82,15 @@ func (x *exchange) hostedDocument(t formats.Target) (done bool, err error) {
 		if src.conn != nil {
 			continue
 		}
+		if err := x.reserved(src.place, t); err != nil {
+			return false, err
+		}
 		ours, err := x.publishedAt(src.place, t)
 		if err != nil {
 			return false, err
 		}
 		if !ours {
 			continue
-		}
-		if r, ok := x.format.(formats.Reserver); ok {
-			if ref := r.Reserved(t); ref != nil {
-				return false, ref
-			}
 		}
 		if t.Hosted == nil {
 			return false, nil
@@ -108,6 +106,25 @@ func (x *exchange) hostedDocument(t formats.Target) (done bool, err error) {
 		return true, x.sidecar(*t.Hosted)
 	}
 	return false, nil
+}
+
+// reserved refuses a document that is not asked of an upstream where a place has
+// a version of the name that was published here, whichever version t names.
+func (x *exchange) reserved(p catalog.Place, t formats.Target) error {
+	r, ok := x.format.(formats.Reserver)
+	if !ok {
+		return nil
+	}
+	ref := r.Reserved(t)
+	if ref == nil {
+		return nil
+	}
+	t.Version = ""
+	ours, err := x.publishedAt(p, t)
+	if err != nil || !ours {
+		return err
+	}
+	return ref
 }
 
 // publishedAt reports whether a place holds a version of t's name, or the one
