@@ -273,7 +273,7 @@ func (i *intake) Version(n formats.Name, v string) (*formats.Version, error) {
 }
 
 func (i *intake) Versions(n formats.Name) ([]*formats.Version, error) {
-	return i.x.s.cfg.Catalog.HeldVersions(i.place(), i.x.format.ID(), n.Canon)
+	return i.x.s.cfg.Catalog.Contents(i.place(), i.x.format.ID(), n.Canon)
 }
 
 func (i *intake) Open(n formats.Name, v, file string) (formats.OpenFile, error) {

@@ -435,3 +435,25 @@ func TestDeclare(t *testing.T) {
 		t.Error("main is still declared")
 	}
 }
+
+// TestContents: every version of a name comes with its own files, and with those
+// of no other name.
+func TestContents(t *testing.T) {
+	s := newSite(t)
+	s.setUp("r1")
+	for _, p := range [][2]string{{"x", "1.0.0"}, {"x", "1.0.0-rc.1"}, {"xx", "1.0.0"}, {"x", "0.9.0"}} {
+		if f := s.publish("r1", p[0], p[1], p[0]+p[1]); f != nil {
+			t.Fatal(f)
+		}
+	}
+	vs, err := s.c.Contents(RepositoryPlace("team", "r1"), "npm", "x")
+	if err != nil || len(vs) != 3 {
+		t.Fatalf("%d versions (%v), want 3", len(vs), err)
+	}
+	for i, want := range []string{"1.0.0", "1.0.0-rc.1", "0.9.0"} {
+		sum, ok := SumOf(vs[i].Held["package.tgz"].Digests)
+		if vs[i].V != want || len(vs[i].Held) != 1 || !ok || sum != sha256.Sum256([]byte("x"+want)) {
+			t.Errorf("version %d is %s with %v, want %s and its file", i, vs[i].V, vs[i].Held, want)
+		}
+	}
+}

@@ -110,6 +110,26 @@ func (c *Catalog) HeldVersions(p Place, format, name string) ([]*formats.Version
 	return out, err
 }
 
+// Contents are HeldVersions with Held: all that a repository has of a name.
+func (c *Catalog) Contents(p Place, format, name string) ([]*formats.Version, error) {
+	vs, err := c.HeldVersions(p, format, name)
+	if err != nil {
+		return nil, err
+	}
+	byVersion := make(map[string]*formats.Version, len(vs))
+	for _, v := range vs {
+		v.Held = map[string]formats.HeldAsset{}
+		byVersion[v.V] = v
+	}
+	err = c.eachAsset(p, format, name, func(version string, a *AssetRow) error {
+		if v := byVersion[version]; v != nil && !a.Evicted {
+			v.Held[a.File] = a.HeldAsset
+		}
+		return nil
+	})
+	return vs, err
+}
+
 // edit is a package while a command changes it.
 type edit struct {
 	m      *machine
