@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -90,4 +92,16 @@ func mavenPackage(ts *testscript.TestScript, spec string, args []string) mavente
 		}
 	}
 	return p
+}
+
+// mavenlib VAR: put the class path of the Maven that is installed into $VAR.
+func scriptMavenLib(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: mavenlib VAR")
+	}
+	mvn, err := exec.LookPath("mvn")
+	ts.Check(err)
+	mvn, err = filepath.EvalSymlinks(mvn)
+	ts.Check(err)
+	ts.Setenv(args[0], filepath.Join(filepath.Dir(filepath.Dir(mvn)), "lib", "*"))
 }

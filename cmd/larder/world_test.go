@@ -241,6 +241,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"goregistry":    scriptGoRegistry,
 		"cargoregistry": scriptCargoRegistry,
 		"mavenregistry": scriptMavenRegistry,
+		"mavenlib":      scriptMavenLib,
 		"pypiregistry":  scriptPyPIRegistry,
 		"nodestop":      scriptNodeStop,
 		"nodekill":      scriptNodeKill,
