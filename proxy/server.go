@@ -354,6 +354,12 @@ func (x *exchange) requestID() string {
 
 // dispatch is the only URL switch of the program.
 func (x *exchange) dispatch() {
+	if x.s.cfg.API != nil && strings.HasPrefix(x.r.URL.Path, "/v1/") {
+		// Its paths are fixed, so it needs no guard, and its clients want every
+		// refusal in JSON.
+		x.delegate("api", x.s.cfg.API)
+		return
+	}
 	ep, err := splitEndpoint(x.r.URL.EscapedPath())
 	if err != nil {
 		x.speak()
@@ -372,9 +378,6 @@ func (x *exchange) dispatch() {
 		return
 	case ep.format == "":
 		x.welcome()
-		return
-	case ep.format == "v1" && x.s.cfg.API != nil:
-		x.delegate("api", x.s.cfg.API)
 		return
 	}
 	f := x.s.formats[ep.format]
