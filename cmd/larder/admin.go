@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
@@ -34,7 +35,7 @@ func adminSocket(data string) string { return filepath.Join(data, "admin.sock") 
 
 // adminOrder is one order; Do says which.
 type adminOrder struct {
-	Do string `json:"do"` // create, list, disable, enable, delete, revoke, explain
+	Do string `json:"do"` // create, list, disable, enable, delete, revoke, key, explain
 
 	ID       string        `json:"id,omitempty"`
 	User     string        `json:"user,omitempty"`
@@ -55,7 +56,8 @@ type adminOrder struct {
 type adminAnswer struct {
 	Error       string              `json:"error,omitempty"`
 	ID          string              `json:"id,omitempty"`
-	Secret      string              `json:"secret,omitempty"` // shown once
+	Secret      string              `json:"secret,omitempty"`    // shown once
+	PublicKey   string              `json:"publicKey,omitempty"` // PEM
 	Credentials []adminCredential   `json:"credentials,omitempty"`
 	Explanation *policy.Explanation `json:"explanation,omitempty"`
 }
@@ -100,6 +102,12 @@ func (a *administrator) do(o adminOrder) (*adminAnswer, error) {
 		return &adminAnswer{ID: o.ID}, a.propose(&catalog.DeleteCredential{ID: o.ID})
 	case "revoke":
 		return &adminAnswer{ID: o.ID}, a.revoke(o)
+	case "key":
+		text, err := a.ring.TokenPublicPEM()
+		if err != nil {
+			return nil, err
+		}
+		return &adminAnswer{ID: identity.KeyID(a.ring.TokenKey().Public().(ed25519.PublicKey)), PublicKey: string(text)}, nil
 	case "explain":
 		return a.explain(o)
 	}

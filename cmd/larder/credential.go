@@ -48,13 +48,17 @@ const credentialUsage = `larder credential create --user NAME [--admin] [--polic
 larder credential list
 larder credential disable|enable|delete ID
 larder credential revoke token|subject|key VALUE
+larder credential key
 
 create prints an access key for the AWS CLI and SDKs, or with --token a robot
 token for package managers; the secret is shown once. A policy is admin,
 publish, read, the name of a [[policy]] of the config, or a file with an IAM
 document. revoke denies tokens that were issued: one by its id, all of a user's
 or role's by its ARN (robot tokens are disabled for that), or all of a signing
-key. Every form takes --config FILE or --data DIR, and works while the node runs.
+key. key prints the public half of this
+node's signing key: a node that has it as DATA/keys/trusted/NAME.pub accepts the
+tokens of this one. Every form takes --config FILE or --data DIR, and works while
+the node runs.
 `
 
 func cmdCredential(ctx context.Context, args []string, std stdio) int {
@@ -80,13 +84,13 @@ func cmdCredential(ctx context.Context, args []string, std stdio) int {
 		fs.Var(&policies, "policy", "`POLICY`: admin, publish, read, the name of a [[policy]], or a file; may stand several times")
 		fs.StringVar(&expires, "expires", "", "`DURATION` after which it ends, such as 90d or 12h")
 		fs.StringVar(&o.Note, "note", "", "`TEXT` to remember it by")
-	case "list":
+	case "list", "key":
 		maxArgs = 0
 	case "disable", "enable", "delete":
 	case "revoke":
 		maxArgs = 2
 	default:
-		fmt.Fprintf(std.err, "larder credential: unknown verb %q%s\n%s", verb, didYouMean(verb, []string{"create", "list", "disable", "enable", "delete", "revoke"}), credentialUsage)
+		fmt.Fprintf(std.err, "larder credential: unknown verb %q%s\n%s", verb, didYouMean(verb, []string{"create", "list", "disable", "enable", "delete", "revoke", "key"}), credentialUsage)
 		return exitUsage
 	}
 	if code, ok := parseFlags(fs, args[1:], maxArgs); !ok {
@@ -160,6 +164,9 @@ func printCredential(std stdio, o adminOrder, a *adminAnswer) int {
 		}
 		// tabwriter fails only where standard output does.
 		_ = w.Flush()
+	case "key":
+		fmt.Fprintf(std.err, "larder: the id of this key is %s\n", a.ID)
+		fmt.Fprint(std.out, a.PublicKey)
 	default:
 		fmt.Fprintf(std.out, "%s: %s done\n", a.ID, o.Do)
 	}
