@@ -13,6 +13,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/codeartifact"
+	"github.com/aws/aws-sdk-go-v2/service/codeartifact/types"
 )
 
 // clientEnv is an environment in which no client finds settings, caches or
@@ -101,7 +102,13 @@ func (s *site) makeDomain(name string) {
 
 func (s *site) makeRepository(domain, name string, upstreams ...string) {
 	s.Helper()
-	s.aws(admin(), append([]string{"create-repository", "--domain", domain, "--repository", name}, upstreamArgs(upstreams)...)...).good()
+	in := &codeartifact.CreateRepositoryInput{Domain: &domain, Repository: &name}
+	for _, u := range upstreams {
+		in.Upstreams = append(in.Upstreams, types.UpstreamRepository{RepositoryName: aws.String(u)})
+	}
+	if _, err := s.sdk(admin()).CreateRepository(s.Context(), in); err != nil {
+		s.Fatal(err)
+	}
 }
 
 func upstreamArgs(names []string) []string {

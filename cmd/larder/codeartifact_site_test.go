@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/ecdsa"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -46,6 +47,7 @@ type siteRun struct {
 	upstreams map[string]*formattest.Upstream // by connection: public:npmjs, ...
 	npm       *npmtest.Registry
 	python    *pythonDriver
+	provider  *ecdsa.PrivateKey // of the identity provider
 }
 
 // in is the site as a subtest sees it.
@@ -63,6 +65,7 @@ func newSite(t *testing.T, head string) *site {
 		"public:maven-central": registryOf("maven"), "public:crates-io": registryOf("cargo")} {
 		s.upstreams[name] = formattest.Serve(t, h)
 	}
+	s.provide()
 	s.configure(head)
 	s.start()
 	t.Cleanup(func() {
@@ -84,7 +87,7 @@ func (s *site) configure(head string) {
 	for _, c := range []struct{ name, format string }{{"public:npmjs", "npm"}, {"public:pypi", "pypi"}, {"public:maven-central", "maven"}, {"public:crates-io", "cargo"}} {
 		fmt.Fprintf(&b, "\n[[connection]]\nname = %q\nformat = %q\nurl = \"%s/\"\nmetadata_ttl = \"1s\"\n", c.name, c.format, s.upstreams[c.name].URL)
 	}
-	b.WriteString("\n[[repository]]\nname = \"main\"\n")
+	b.WriteString(providerConfig() + "\n[[repository]]\nname = \"main\"\n")
 	s.write("larder.toml", b.String())
 }
 
