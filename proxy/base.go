@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -225,22 +226,30 @@ func (x *exchange) authenticate() bool {
 	return true
 }
 
-// challenge answers 401 with both schemes, as CodeArtifact does.
+// challenge answers 401 with both schemes, as CodeArtifact does. The realm is the
+// domain and repository of the path, whether they exist or not.
 func (x *exchange) challenge() {
-	realm := x.s.cfg.Domain
-	if x.repo != "" {
-		realm += "/" + x.repo
-	}
-	x.w.Header()["Www-Authenticate"] = []string{`Bearer realm="` + realm + `"`, `Basic realm="` + realm + `"`}
-	if x.format == nil {
-		// Word it in the client's dialect where the path tells which.
-		if ep, err := splitEndpoint(x.r.URL.EscapedPath()); err == nil {
-			if f := x.s.formats[ep.format]; f != nil {
+	domain, repo := x.domain, x.repo
+	if ep, err := splitEndpoint(x.r.URL.EscapedPath()); err == nil {
+		if f := x.s.formats[ep.format]; f != nil {
+			if repo = ep.repo; ep.domain != "" {
+				domain = ep.domain[:len(ep.domain)-13]
+			}
+			if x.format == nil {
+				// Word it in the client's dialect.
 				x.format = f
 				x.rq, _ = x.request(ep)
 			}
 		}
 	}
+	if domain == "" {
+		domain = x.s.cfg.Domain
+	}
+	realm := domain
+	if repo != "" {
+		realm += "/" + url.PathEscape(repo) // may hold a quote
+	}
+	x.w.Header()["Www-Authenticate"] = []string{`Bearer realm="` + realm + `"`, `Basic realm="` + realm + `"`}
 	msg := "this node asks for a credential"
 	if _, sent := clientSecret(x.r.Header); sent {
 		msg = "the credential that was sent is not known here"
