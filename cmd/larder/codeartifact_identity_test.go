@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -87,4 +88,23 @@ func (s *site) tryAssume(role, token string) (keyPair, error) {
 	}
 	v := o.json()
 	return keyPair{v.at("Credentials.AccessKeyId"), v.at("Credentials.SecretAccessKey"), v.at("Credentials.SessionToken")}, nil
+}
+
+// tokenID is the id of a bearer token, by which it is revoked.
+func tokenID(token string) (string, error) {
+	var claims jwt.RegisteredClaims
+	_, _, err := jwt.NewParser().ParseUnverified(token, &claims)
+	return claims.ID, err
+}
+
+// field is what stands behind a word in a program's output.
+func field(t *testing.T, out, word string) string {
+	t.Helper()
+	for _, line := range strings.Split(out, "\n") {
+		if rest, ok := strings.CutPrefix(line, word); ok {
+			return strings.TrimSpace(rest)
+		}
+	}
+	t.Fatalf("nothing stands behind %q in\n%s", word, out)
+	return ""
 }

@@ -15,7 +15,7 @@ type check struct {
 
 // codeArtifactChecks are all checks. Each file of them adds its own list.
 func codeArtifactChecks() []check {
-	return slices.Concat(wireChecks(), domainChecks())
+	return slices.Concat(wireChecks(), domainChecks(), tokenChecks(), groupChecks())
 }
 
 // TestCodeArtifact drives the program in a process of its own with the clients

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -48,10 +46,9 @@ func checkSignatures(t *testing.T, s *site) {
 	s.makeRepository("c1-wire", "odd")
 	where := []string{"--domain", "c1-wire", "--repository", "odd", "--format", "generic", "--namespace", oddName, "--package", oddName}
 	asset := s.write("odd.bin", "odd bytes\n")
-	sum := sha256.Sum256([]byte("odd bytes\n"))
 	file := "a ~!@^&()-_+[]{};,.é"
 	s.aws(admin(), append([]string{"publish-package-version", "--package-version", "1+(2)'*~%é", "--asset-name", file, "--asset-content", asset,
-		"--asset-sha256", hex.EncodeToString(sum[:])}, where...)...).good()
+		"--asset-sha256", sha256Hex("odd bytes\n")}, where...)...).good()
 	got := s.aws(admin(), append([]string{"describe-package-version", "--package-version", "1+(2)'*~%é"}, where...)...).json()
 	same(t, "AWS CLI: package", got.at("packageVersion.packageName"), oddName)
 	in := &codeartifact.GetPackageVersionAssetInput{Domain: aws.String("c1-wire"), Repository: aws.String("odd"), Format: types.PackageFormatGeneric,
@@ -83,8 +80,8 @@ func checkFlips(t *testing.T, s *site) {
 			t.Fatal(err)
 		}
 		rq.Header.Set("Content-Type", "application/json")
-		sum, text := sha256.Sum256([]byte(body)), body
-		if err := v4.NewSigner().SignHTTP(t.Context(), aws.Credentials{AccessKeyID: adminKeyID, SecretAccessKey: adminSecret}, rq, hex.EncodeToString(sum[:]), "codeartifact", "us-east-1", time.Now()); err != nil {
+		text := body
+		if err := v4.NewSigner().SignHTTP(t.Context(), aws.Credentials{AccessKeyID: adminKeyID, SecretAccessKey: adminSecret}, rq, sha256Hex(body), "codeartifact", "us-east-1", time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		change(rq, &text)
