@@ -15,7 +15,7 @@ type check struct {
 
 // codeArtifactChecks are all checks. Each file of them adds its own list.
 func codeArtifactChecks() []check {
-	return slices.Concat(wireChecks(), domainChecks(), tokenChecks(), groupChecks())
+	return slices.Concat(wireChecks(), domainChecks(), tokenChecks(), groupChecks(), rightsChecks())
 }
 
 // TestCodeArtifact drives the program in a process of its own with the clients
@@ -27,7 +27,7 @@ func TestCodeArtifact(t *testing.T) {
 	if testing.Short() {
 		t.Skip("checks with real clients do not run with -short")
 	}
-	s := newSite(t, "")
+	s := newSite(t, rightsConfig())
 	for _, c := range codeArtifactChecks() {
 		t.Run(fmt.Sprintf("%02d-%s", c.number, c.name), func(t *testing.T) { c.run(t, s.in(t)) })
 	}
