@@ -148,6 +148,7 @@ const driverProgram = `
 import json, os, sys, traceback
 import awscli.clidriver
 import botocore.session, botocore.parsers, botocore.serialize, botocore.auth, botocore.endpoint, botocore.httpsession
+awscli.clidriver.create_clidriver()  # imports the rest
 answers = os.fdopen(os.dup(1), "w")
 for line in sys.stdin:
     order = json.loads(line)

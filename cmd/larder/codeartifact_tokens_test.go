@@ -278,6 +278,8 @@ func checkOtherNode(t *testing.T, s *site) {
 		t.Fatal(err)
 	}
 	b.write("data/keys/trusted/a.pub", pem)
+	b.reload()
+	same(t, "after a reload", b.get(ping, token).status, 200)
 	a.stop()
 	b.restart()
 	same(t, "after B trusts A and A is gone", b.get(ping, token).status, 200)
