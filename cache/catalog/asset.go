@@ -176,8 +176,7 @@ func (c *Catalog) refer(b *store.Batch, s store.Sum, key []byte) (counted bool, 
 	case !errors.Is(err, store.ErrNotFound):
 		return false, fmt.Errorf("read reference: %w", err)
 	}
-	b.Set(ref, nil)
-	b.Ref(s)
+	b.RefRow(s, ref)
 	return false, nil
 }
 

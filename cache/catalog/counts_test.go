@@ -3,6 +3,7 @@ package catalog
 import (
 	"testing"
 
+	"larder/cache/store"
 	"larder/formats"
 )
 
@@ -120,4 +121,27 @@ func TestNamesHoldNoNUL(t *testing.T) {
 	if _, f := s.propose(&PutOrigin{Repository: "one", Format: "npm", Name: formats.Name{Canon: "x\x00y"}, Publish: Allow, Upstream: Allow}); f == nil {
 		t.Error("a name with NUL has origin controls")
 	}
+}
+
+// TestTwoWritersOfOneRow holds that a file which comes in on two ways at one time
+// (derived from another one, and fetched by itself) counts once.
+func TestTwoWritersOfOneRow(t *testing.T) {
+	s := newSite(t)
+	st, h := s.stage("bytes")
+	k := AssetKey{Place: ConnectionPlace("public"), Format: "pypi", Name: "x", Version: "1", File: h.File}
+	one, two := s.db.NewBatch(), s.db.NewBatch()
+	for _, b := range []*store.Batch{one, two} {
+		if err := s.c.PutAsset(b, k, h, CauseDerived); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, b := range []*store.Batch{one, two} {
+		if err := b.Commit(true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.c.Unstage(st); err != nil {
+		t.Fatal(err)
+	}
+	s.checked()
 }

@@ -34,6 +34,7 @@ const (
 type refChange struct {
 	op  refOp
 	sum Sum
+	row []byte // of an opRef: the row that stands for it; nil: none
 }
 
 // NewBatch returns an empty batch.
@@ -89,23 +90,31 @@ func (b *Batch) note(err error) {
 // Ref adds one reference to a blob. Commit fails with ErrNotFound, applying
 // nothing, if the blob is not there at that moment (evicted, or never written);
 // within Writer.Commit the written blob is there.
-func (b *Batch) Ref(s Sum) { b.refs = append(b.refs, refChange{opRef, s}) }
+func (b *Batch) Ref(s Sum) { b.refs = append(b.refs, refChange{op: opRef, sum: s}) }
+
+// RefRow is Ref for a reference that a row stands for: it puts an empty row under
+// key, and counts only where that row is not there at the moment of the commit.
+// So two writers that saw none count once. The key is copied.
+func (b *Batch) RefRow(s Sum, key []byte) {
+	b.Set(key, nil)
+	b.refs = append(b.refs, refChange{op: opRef, sum: s, row: rowKey(key)})
+}
 
 // Unref takes one reference away. The blob is deleted with the last one, unless
 // it is pinned. An absent blob is no error.
-func (b *Batch) Unref(s Sum) { b.refs = append(b.refs, refChange{opUnref, s}) }
+func (b *Batch) Unref(s Sum) { b.refs = append(b.refs, refChange{op: opUnref, sum: s}) }
 
 // Pin protects a blob from eviction. Pins are counted.
-func (b *Batch) Pin(s Sum) { b.refs = append(b.refs, refChange{opPin, s}) }
+func (b *Batch) Pin(s Sum) { b.refs = append(b.refs, refChange{op: opPin, sum: s}) }
 
 // Unpin takes one pin away. A blob without references is deleted with the last
 // pin.
-func (b *Batch) Unpin(s Sum) { b.refs = append(b.refs, refChange{opUnpin, s}) }
+func (b *Batch) Unpin(s Sum) { b.refs = append(b.refs, refChange{op: opUnpin, sum: s}) }
 
 // Require makes Commit fail with ErrNotFound, applying nothing, if the blob is
 // not there at that moment. It is for changing a row that refers to the blob
 // already.
-func (b *Batch) Require(s Sum) { b.refs = append(b.refs, refChange{opRequire, s}) }
+func (b *Batch) Require(s Sum) { b.refs = append(b.refs, refChange{op: opRequire, sum: s}) }
 
 // Ledger appends an entry to the ledger. It gets its sequence number when the
 // batch commits; entries of one batch are consecutive. The bytes are copied.

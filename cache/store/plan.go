@@ -65,7 +65,16 @@ func (p *commitPlan) plan(b *Batch, add *newBlob, g *guard) (added bool, err err
 		if err != nil {
 			return false, err
 		}
-		if err := c.apply(r.op); err != nil {
+		op := r.op
+		if r.row != nil {
+			switch known, err := p.db.hasKey(r.row); {
+			case err != nil:
+				return false, err
+			case known:
+				op = opRequire
+			}
+		}
+		if err := c.apply(op); err != nil {
 			return false, fmt.Errorf("blob %s: %w", r.sum, err)
 		}
 	}
@@ -236,4 +245,16 @@ func deleteBytes(pb *pebble.Batch, g garbage) error {
 	return errors.Join(
 		pb.Delete(idKey(preOwner, g.id), nil),
 		pb.DeleteRange(idKey(preChunk, g.id), idKey(preChunk, g.id+1), nil))
+}
+
+// hasKey reports whether a key is there.
+func (db *DB) hasKey(key []byte) (bool, error) {
+	_, closer, err := db.pebble.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for row: %w", err)
+	}
+	return true, closer.Close()
 }
