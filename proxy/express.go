@@ -42,9 +42,10 @@ func (x *exchange) expressKey() []byte {
 	if h["Forwarded"] != nil || h["X-Forwarded-Host"] != nil || h["X-Forwarded-Proto"] != nil || h["X-Forwarded-Prefix"] != nil {
 		return nil
 	}
-	path := r.URL.RawPath
+	// "/a%252Db" has the path that "/a%2Db" has for its raw one.
+	path, form := r.URL.RawPath, byte('r')
 	if path == "" {
-		path = r.URL.Path
+		path, form = r.URL.Path, 'd'
 	}
 	if len(path) > 1024 || len(r.URL.RawQuery) > 256 || len(r.Host) > 256 {
 		return nil
@@ -62,7 +63,7 @@ func (x *exchange) expressKey() []byte {
 		k = append(k, '-')
 	}
 	k = append(k, r.Host...)
-	k = append(k, 0)
+	k = append(k, 0, form)
 	k = append(k, path...)
 	k = append(k, '?')
 	k = append(k, r.URL.RawQuery...)

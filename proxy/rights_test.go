@@ -252,3 +252,15 @@ func TestIngestWaitsForItsOwn(t *testing.T) {
 	}
 	others.Wait()
 }
+
+// TestKeptAnswersAreOfOnePath holds that an answer kept for one path is not given
+// for another one that decodes to what the first one looks like.
+func TestKeptAnswersAreOfOnePath(t *testing.T) {
+	w, _ := newWorld(t, registry(npmtest.Package{Name: "left-pad", Version: "1.0.0"}))
+	for range 20 {
+		w.want(w.get("/npm/main/left-pad/-/left%2Dpad-1.0.0.tgz"), 200)
+	}
+	if a := w.get("/npm/main/left-pad/-/left%252Dpad-1.0.0.tgz"); a.status == 200 {
+		t.Error("a file of another name is answered")
+	}
+}
