@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -82,11 +83,15 @@ type administrator struct {
 	gate  *access.Gate
 	owner string
 	now   func() time.Time
+
+	mu sync.Mutex // one order at a time: some read a row and write it back
 }
 
 const byAdmin = "local administrator"
 
 func (a *administrator) do(o adminOrder) (*adminAnswer, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	switch o.Do {
 	case "create":
 		return a.create(o)
