@@ -1,0 +1,30 @@
+package main
+
+import "testing"
+
+// TestCodeArtifactPackages are the checks of what a faithful server must pass
+// about packages, upstreams and events, named by their numbers.
+func TestCodeArtifactPackages(t *testing.T) {
+	if testing.Short() {
+		t.Skip("checks with real clients do not run with -short")
+	}
+	s := newSite(t)
+	for _, c := range []struct {
+		name string
+		run  func(*testing.T, *site)
+	}{
+		{"15-login-npm", checkNpmLogin},
+		{"16-login-npm-scope", checkNpmScope},
+		{"17-login-pip", checkPipLogin},
+		{"18-login-twine", checkTwineLogin},
+		{"24-npm-republish", checkNpmRepublish},
+		{"25-npm-tags", checkNpmTags},
+		{"26-tarball-host", checkTarballHost},
+		{"39-npm-statuses", checkNpmStatuses},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			c.run(t, s)
+		})
+	}
+}
