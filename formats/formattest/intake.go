@@ -74,7 +74,13 @@ func (i *intake) Version(n formats.Name, v string) (*formats.Version, error) {
 }
 
 func (i *intake) Versions(n formats.Name) ([]*formats.Version, error) {
-	return i.r.versions[n.Canon], nil
+	var out []*formats.Version
+	for _, v := range i.r.versions[n.Canon] {
+		bare := *v
+		bare.Held = nil // as the catalog gives them
+		out = append(out, &bare)
+	}
+	return out, nil
 }
 
 func (i *intake) Open(n formats.Name, v, file string) (formats.OpenFile, error) {
