@@ -46,7 +46,7 @@ type site struct {
 	flaky     *npmtest.Registry // what flakyUp serves
 	flakyUp   *formattest.Upstream
 	api       *codeartifact.Client
-	token     string
+	bearer    string
 }
 
 func newSite(t *testing.T) *site {
@@ -90,7 +90,7 @@ func newSite(t *testing.T) *site {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, s.log())
 	}
-	s.token = *tok.AuthorizationToken
+	s.bearer = *tok.AuthorizationToken
 	return s
 }
 
@@ -154,7 +154,7 @@ func (s *site) send(t *testing.T, method, path, body string, header ...string) a
 	if err != nil {
 		t.Fatal(err)
 	}
-	rq.Header.Set("Authorization", "Bearer "+s.token)
+	rq.Header.Set("Authorization", "Bearer "+s.bearer)
 	for i := 0; i+1 < len(header); i += 2 {
 		if header[i+1] == "" {
 			rq.Header.Del(header[i])
@@ -194,8 +194,8 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// code is the error code of an API call, "" where it went well.
-func code(t *testing.T, err error) string {
+// errorCode is the error code of an API call, "" where it went well.
+func errorCode(t *testing.T, err error) string {
 	t.Helper()
 	if err == nil {
 		return ""

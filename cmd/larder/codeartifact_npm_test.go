@@ -19,7 +19,7 @@ import (
 func (s *site) npmrc(sh *shell, repo string) {
 	sh.t.Helper()
 	at := s.host() + s.path("npm", repo)
-	text := fmt.Sprintf("registry=http://%s\n//%s:_authToken=%s\n", at, at, s.token)
+	text := fmt.Sprintf("registry=http://%s\n//%s:_authToken=%s\n", at, at, s.bearer)
 	if err := os.WriteFile(filepath.Join(sh.home, ".npmrc"), []byte(text), 0o600); err != nil {
 		sh.t.Fatal(err)
 	}

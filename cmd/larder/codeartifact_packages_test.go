@@ -20,6 +20,13 @@ func TestCodeArtifactPackages(t *testing.T) {
 		{"24-npm-republish", checkNpmRepublish},
 		{"25-npm-tags", checkNpmTags},
 		{"26-tarball-host", checkTarballHost},
+		{"27-pypi-simple", checkSimpleAPI},
+		{"28-twine-revisions", checkTwineRevisions},
+		{"29-maven-deploy", checkMavenDeploy},
+		{"30-maven-checksums", checkMavenChecksums},
+		{"31-maven-snapshots", checkMavenSnapshots},
+		{"32-cargo", checkCargo},
+		{"46-twine-conflict", checkTwineConflict},
 		{"39-npm-statuses", checkNpmStatuses},
 	} {
 		t.Run(c.name, func(t *testing.T) {
