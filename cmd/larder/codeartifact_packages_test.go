@@ -27,6 +27,11 @@ func TestCodeArtifactPackages(t *testing.T) {
 		{"31-maven-snapshots", checkMavenSnapshots},
 		{"32-cargo", checkCargo},
 		{"46-twine-conflict", checkTwineConflict},
+		{"35-generic", checkGeneric},
+		{"36-version-lists", checkVersionLists},
+		{"37-assets", checkAssets},
+		{"38-status-moves", checkStatusMoves},
+		{"40-copy", checkCopy},
 		{"39-npm-statuses", checkNpmStatuses},
 	} {
 		t.Run(c.name, func(t *testing.T) {
