@@ -53,7 +53,7 @@ func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{dir: t.TempDir(), npm: npmtest.New(), pypi: pypitest.Empty(), maven: maventest.Empty(), cargo: cargotest.Empty(), flaky: npmtest.New()}
 	s.flakyUp = formattest.Serve(t, s.flaky)
-	config := fmt.Sprintf("owner = %q\nregion = \"us-east-1\"\n[access]\nanonymous = \"none\"\n[events]\nfile = %q\n[limits]\nnegative_ttl = \"0s\"\n", siteOwner, s.eventFile())
+	config := fmt.Sprintf("owner = %q\nregion = \"us-east-1\"\n[access]\nanonymous = \"none\"\n[events]\nfile = %q\n", siteOwner, s.eventFile())
 	for _, c := range []struct {
 		name, format, path string
 		h                  http.Handler
@@ -65,7 +65,7 @@ func newSite(t *testing.T) *site {
 		if c.h != nil {
 			url = formattest.Serve(t, c.h).URL
 		}
-		config += fmt.Sprintf("[[connection]]\nname = %q\nformat = %q\nurl = %q\nmetadata_ttl = \"0s\"\nretries = 0\nbreaker_failures = 0\n", c.name, c.format, url+c.path)
+		config += fmt.Sprintf("[[connection]]\nname = %q\nformat = %q\nurl = %q\nmetadata_ttl = \"0s\"\n", c.name, c.format, url+c.path)
 	}
 	config += "[[repository]]\nname = \"main\"\n"
 	if err := os.WriteFile(filepath.Join(s.dir, "larder.toml"), []byte(config), 0o600); err != nil {

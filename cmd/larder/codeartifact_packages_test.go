@@ -33,6 +33,12 @@ func TestCodeArtifactPackages(t *testing.T) {
 		{"38-status-moves", checkStatusMoves},
 		{"40-copy", checkCopy},
 		{"39-npm-statuses", checkNpmStatuses},
+		{"41-retention", checkRetention},
+		{"42-diamonds", checkDiamonds},
+		{"43-upstream-down", checkUpstreamDown},
+		{"44-before-retention", checkBeforeRetention},
+		{"45-origin-controls", checkOriginControls},
+		{"51-events", checkEvents},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
