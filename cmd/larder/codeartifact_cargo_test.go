@@ -7,7 +7,7 @@ import (
 	"larder/formats/cargo/cargotest"
 )
 
-func checkCargo(t *testing.T, s *site) {
+func checkCargo(t *testing.T, s *packageSite) {
 	sh := s.shell(t, "cargo")
 	repo := s.repository(t, "cargo-bare", "public:crates-io")
 	s.cargo.Add(cargotest.Crate{Name: "outside", Version: "1.0.0", Lib: "pub fn say() -> &'static str { \"outside\" }\n"})

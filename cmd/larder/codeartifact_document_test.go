@@ -31,7 +31,7 @@ func npmDocument(t *testing.T, name, version, tgz string) string {
 
 // publishNpm publishes a version over the wire, for checks in which that is not
 // the point.
-func (s *site) publishNpm(t *testing.T, repo, name, version string) {
+func (s *packageSite) publishNpm(t *testing.T, repo, name, version string) {
 	t.Helper()
 	reg := npmtest.New()
 	reg.Add(npmtest.Package{Name: name, Version: version, Files: map[string]string{"README.md": "# " + name + " of " + repo + "\n"}})

@@ -35,7 +35,7 @@ type siteEvent struct {
 }
 
 // events reads what was told of a package up to now.
-func (s *site) events(t *testing.T, pkg string) (out []siteEvent) {
+func (s *packageSite) events(t *testing.T, pkg string) (out []siteEvent) {
 	t.Helper()
 	f, err := os.Open(s.eventFile())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -61,7 +61,7 @@ func (s *site) events(t *testing.T, pkg string) (out []siteEvent) {
 	return out
 }
 
-func checkEvents(t *testing.T, s *site) {
+func checkEvents(t *testing.T, s *packageSite) {
 	up := s.repository(t, "feed-up", "public:npmjs")
 	repo, to := s.repository(t, "feed", up), s.repository(t, "feed-to")
 	batch := func(target string) {

@@ -24,7 +24,7 @@ func of(repo string, more ...string) []string {
 	return append([]string{"--domain", siteDomain, "--repository", repo}, more...)
 }
 
-func checkGeneric(t *testing.T, s *site) {
+func checkGeneric(t *testing.T, s *packageSite) {
 	sh := s.shell(t, "aws")
 	repo := s.repository(t, "generic")
 	sh.write("a.bin", "first asset\n")
@@ -92,7 +92,7 @@ func genericAsset(repo, ns, pkg, version, asset, content string, unfinished bool
 }
 
 // publishGeneric publishes one asset by the SDK for Go.
-func (s *site) publishGeneric(t *testing.T, repo, pkg, version, content string, unfinished bool) string {
+func (s *packageSite) publishGeneric(t *testing.T, repo, pkg, version, content string, unfinished bool) string {
 	t.Helper()
 	out, err := s.api.PublishPackageVersion(t.Context(), genericAsset(repo, "checks", pkg, version, "file.txt", content, unfinished))
 	if err != nil {
@@ -101,7 +101,7 @@ func (s *site) publishGeneric(t *testing.T, repo, pkg, version, content string, 
 	return *out.VersionRevision
 }
 
-func checkVersionLists(t *testing.T, s *site) {
+func checkVersionLists(t *testing.T, s *packageSite) {
 	sh := s.shell(t, "aws", "npm")
 	repo := s.repository(t, "version-lists", "public:npmjs")
 	s.npmrc(sh, repo)
@@ -165,7 +165,7 @@ func checkVersionLists(t *testing.T, s *site) {
 }
 
 // holds reports whether a repository itself holds a version of an npm package.
-func (s *site) holds(t *testing.T, repo, pkg, version string) bool {
+func (s *packageSite) holds(t *testing.T, repo, pkg, version string) bool {
 	t.Helper()
 	_, err := s.api.DescribePackageVersion(t.Context(), &codeartifact.DescribePackageVersionInput{Domain: aws.String(siteDomain), Repository: &repo,
 		Format: types.PackageFormatNpm, Package: &pkg, PackageVersion: &version})
@@ -178,7 +178,7 @@ func (s *site) holds(t *testing.T, repo, pkg, version string) bool {
 	return true
 }
 
-func checkAssets(t *testing.T, s *site) {
+func checkAssets(t *testing.T, s *packageSite) {
 	sh := s.shell(t, "aws", "npm")
 	repo := s.repository(t, "assets")
 	s.npmrc(sh, repo)

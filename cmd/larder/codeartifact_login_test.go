@@ -15,7 +15,7 @@ func login(sh *shell, tool, repo string, more ...string) string {
 	return sh.must(".", append([]string{"aws", "codeartifact", "login", "--tool", tool, "--domain", siteDomain, "--domain-owner", siteOwner, "--repository", repo}, more...)...)
 }
 
-func checkNpmLogin(t *testing.T, s *site) {
+func checkNpmLogin(t *testing.T, s *packageSite) {
 	sh := s.shell(t, "aws", "npm")
 	repo := s.repository(t, "login-npm", "public:npmjs")
 	s.npm.Add(npmtest.Package{Name: "login-left", Version: "1.0.0"})
@@ -48,7 +48,7 @@ func checkNpmLogin(t *testing.T, s *site) {
 	sh.must("app", "npm", "view", "login-left", "version")
 }
 
-func checkNpmScope(t *testing.T, s *site) {
+func checkNpmScope(t *testing.T, s *packageSite) {
 	sh := s.shell(t, "aws", "npm")
 	repo := s.repository(t, "login-scope", "public:npmjs")
 	s.npm.Add(npmtest.Package{Name: "@scoped/left", Version: "1.0.0"})
@@ -72,7 +72,7 @@ func checkNpmScope(t *testing.T, s *site) {
 	}
 }
 
-func checkPipLogin(t *testing.T, s *site) {
+func checkPipLogin(t *testing.T, s *packageSite) {
 	sh := s.shell(t, "aws", "pip")
 	repo := s.repository(t, "login-pip", "public:pypi")
 	s.pypi.Add(pypitest.Package{Name: "Login.Pip", Version: "1.2.0", Source: true})
@@ -91,7 +91,7 @@ func checkPipLogin(t *testing.T, s *site) {
 	}
 }
 
-func checkTwineLogin(t *testing.T, s *site) {
+func checkTwineLogin(t *testing.T, s *packageSite) {
 	sh := s.shell(t, "aws", "pip", "twine")
 	repo := s.repository(t, "login-twine")
 	built := buildPython(sh, pypitest.Package{Name: "login-twine", Version: "1.0.0", Source: true})

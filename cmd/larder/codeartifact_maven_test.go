@@ -22,7 +22,7 @@ import (
 const mavenGroup = "com.example.checks"
 
 // mavenStatus is the status of a version, "" where there is none.
-func (s *site) mavenStatus(t *testing.T, repo, artifact, version string) string {
+func (s *packageSite) mavenStatus(t *testing.T, repo, artifact, version string) string {
 	t.Helper()
 	out, err := s.api.DescribePackageVersion(t.Context(), &codeartifact.DescribePackageVersionInput{Domain: aws.String(siteDomain), Repository: &repo,
 		Format: types.PackageFormatMaven, Namespace: aws.String(mavenGroup), Package: &artifact, PackageVersion: &version})
@@ -38,7 +38,7 @@ func (s *site) mavenStatus(t *testing.T, repo, artifact, version string) string 
 // deploy puts the files of one snapshot build as Maven's deploy plugin does,
 // which cannot be had without the registry that it comes from: archive and POM
 // with their checksums, then metadata with its own.
-func (s *site) deploy(t *testing.T, repo string, reg *maventest.Registry, artifact, version, build string) {
+func (s *packageSite) deploy(t *testing.T, repo string, reg *maventest.Registry, artifact, version, build string) {
 	t.Helper()
 	dir := maventest.Dir(mavenGroup, artifact, version)
 	stem := dir + artifact + "-" + strings.TrimSuffix(version, "SNAPSHOT") + build
@@ -53,7 +53,7 @@ func (s *site) deploy(t *testing.T, repo string, reg *maventest.Registry, artifa
 	}
 }
 
-func checkMavenDeploy(t *testing.T, s *site) {
+func checkMavenDeploy(t *testing.T, s *packageSite) {
 	repo := s.repository(t, "maven-deploy", "public:maven-central")
 	reg := maventest.Empty()
 	reg.Add(maventest.Package{Group: mavenGroup, Artifact: "deployed", Version: "1.0"})
@@ -102,7 +102,7 @@ func checkMavenDeploy(t *testing.T, s *site) {
 
 // mavenResolves lets the real mvn resolve what was deployed, with a plugin that
 // the repository ingests for it.
-func (s *site) mavenResolves(t *testing.T, repo, artifact, version, jar string) {
+func (s *packageSite) mavenResolves(t *testing.T, repo, artifact, version, jar string) {
 	t.Helper()
 	sh := s.shell(t, "mvn")
 	s.maven.AddPlugin("com.example.plugins", "deps-plugin", "deps", "1.0")
@@ -122,7 +122,7 @@ func (s *site) mavenResolves(t *testing.T, repo, artifact, version, jar string) 
 	}
 }
 
-func checkMavenChecksums(t *testing.T, s *site) {
+func checkMavenChecksums(t *testing.T, s *packageSite) {
 	sh := s.shell(t, "curl")
 	repo := s.repository(t, "maven-checksums", "public:maven-central")
 	at := time.Date(2024, 2, 3, 4, 5, 6, 0, time.UTC)
@@ -153,7 +153,7 @@ func checkMavenChecksums(t *testing.T, s *site) {
 	check("retained")
 }
 
-func checkMavenSnapshots(t *testing.T, s *site) {
+func checkMavenSnapshots(t *testing.T, s *packageSite) {
 	repo := s.repository(t, "maven-snapshots")
 	reg := maventest.Empty()
 	p := maventest.Package{Group: mavenGroup, Artifact: "moving", Version: "1.0-SNAPSHOT", Note: "first"}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -26,96 +25,48 @@ import (
 	"larder/formats/pypi/pypitest"
 )
 
-const (
-	siteDomain = "main"
-	siteOwner  = "123456789012"
-	siteKey    = "AKIALARDERADMIN00001"
-	siteSecret = "a-secret-that-only-tests-know-000000000000"
-)
+const siteDomain = "main"
 
-// site is one node that nobody may use without a credential, the registries
-// outside and its administrator. Checks share it and keep to repositories and
-// package names of their own.
-type site struct {
-	dir, base string
-	node      *runningNode
-	npm       *npmtest.Registry
-	pypi      *pypitest.Registry
-	maven     *maventest.Registry
-	cargo     *cargotest.Registry
-	flaky     *npmtest.Registry // what flakyUp serves
-	flakyUp   *formattest.Upstream
-	api       *codeartifact.Client
-	bearer    string
+// packageSite is a site that nobody uses without a credential, as the checks
+// about packages see it: with the administrator's client and token. They run side
+// by side and keep to repositories and package names of their own.
+type packageSite struct {
+	*siteRun
+	api     *codeartifact.Client
+	bearer  string
+	pypi    *pypitest.Registry
+	maven   *maventest.Registry
+	cargo   *cargotest.Registry
+	flaky   *npmtest.Registry // what flakyUp serves
+	flakyUp *formattest.Upstream
 }
 
-func newSite(t *testing.T) *site {
+func newPackageSite(t *testing.T) *packageSite {
 	t.Helper()
-	s := &site{dir: t.TempDir(), npm: npmtest.New(), pypi: pypitest.Empty(), maven: maventest.Empty(), cargo: cargotest.Empty(), flaky: npmtest.New()}
-	s.flakyUp = formattest.Serve(t, s.flaky)
-	config := fmt.Sprintf("owner = %q\nregion = \"us-east-1\"\n[access]\nanonymous = \"none\"\n[events]\nfile = %q\n", siteOwner, s.eventFile())
-	for _, c := range []struct {
-		name, format, path string
-		h                  http.Handler
-	}{
-		{"public:npmjs", "npm", "/", s.npm}, {"public:pypi", "pypi", "/simple/", s.pypi}, {"public:maven-central", "maven", "/", s.maven},
-		{"public:crates-io", "cargo", cargotest.IndexPath, s.cargo}, {"public:flaky", "npm", "/", nil},
-	} {
-		url := s.flakyUp.URL
-		if c.h != nil {
-			url = formattest.Serve(t, c.h).URL
-		}
-		config += fmt.Sprintf("[[connection]]\nname = %q\nformat = %q\nurl = %q\nmetadata_ttl = \"0s\"\n", c.name, c.format, url+c.path)
-	}
-	config += "[[repository]]\nname = \"main\"\n"
-	if err := os.WriteFile(filepath.Join(s.dir, "larder.toml"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "LARDER_ADMIN_ACCESS_KEY_ID=" + siteKey, "LARDER_ADMIN_SECRET_ACCESS_KEY=" + siteSecret}
-	var err error
-	if s.node, s.base, err = startNode(env, s.dir, s.logFile(), []string{"serve", "--config", "larder.toml", "--listen", "127.0.0.1:0", "--data", "data"}); err != nil {
-		t.Fatalf("%v\n%s", err, s.log())
-	}
-	t.Cleanup(func() {
-		s.node.kill()
-		if t.Failed() && testing.Verbose() {
-			t.Logf("the node's log:\n%s", s.log())
-		}
-	})
-	s.api = codeartifact.New(codeartifact.Options{Region: "us-east-1", BaseEndpoint: &s.base, Credentials: aws.CredentialsProviderFunc(
-		func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: siteKey, SecretAccessKey: siteSecret}, nil
-		})})
-	tok, err := s.api.GetAuthorizationToken(context.Background(), &codeartifact.GetAuthorizationTokenInput{Domain: aws.String(siteDomain), DomainOwner: aws.String(siteOwner)})
-	if err != nil {
-		t.Fatalf("%v\n%s", err, s.log())
-	}
-	s.bearer = *tok.AuthorizationToken
-	return s
+	p := &packageSite{flaky: npmtest.New()}
+	p.flakyUp = formattest.Serve(t, p.flaky)
+	s := newSite(t, "region = \"us-east-1\"\n[access]\nanonymous = \"none\"\n[events]\nfile = \"events.jsonl\"\n"+
+		"[[connection]]\nname = \"public:flaky\"\nformat = \"npm\"\nmetadata_ttl = \"0s\"\nurl = \""+p.flakyUp.URL+"/\"\n")
+	p.siteRun, p.api, p.bearer = s.siteRun, s.sdk(admin()), s.token(admin(), siteDomain)
+	p.pypi = s.registries["public:pypi"].(*pypitest.Registry)
+	p.maven = s.registries["public:maven-central"].(*maventest.Registry)
+	p.cargo = s.registries["public:crates-io"].(*cargotest.Registry)
+	return p
 }
 
-func (s *site) eventFile() string { return filepath.Join(s.dir, "events.jsonl") }
-func (s *site) logFile() string   { return filepath.Join(s.dir, "node.log") }
-
-func (s *site) log() string {
-	log, err := os.ReadFile(s.logFile())
-	if err != nil {
-		return err.Error()
-	}
-	return string(log)
-}
+func (s *packageSite) eventFile() string { return filepath.Join(s.dir, "events.jsonl") }
 
 // host is the node's HOST:PORT.
-func (s *site) host() string { return strings.TrimPrefix(s.base, "http://") }
+func (s *packageSite) host() string { return strings.TrimPrefix(s.base, "http://") }
 
 // path is a repository's endpoint below the node's base, with its slash.
-func (s *site) path(format, repo string) string {
+func (s *packageSite) path(format, repo string) string {
 	return "/" + format + "/d/" + siteDomain + "-" + siteOwner + "/" + repo + "/"
 }
 
 // repository makes a repository with upstreams; one that begins with "public:"
 // is an external connection.
-func (s *site) repository(t *testing.T, name string, upstreams ...string) string {
+func (s *packageSite) repository(t *testing.T, name string, upstreams ...string) string {
 	t.Helper()
 	in := &codeartifact.CreateRepositoryInput{Domain: aws.String(siteDomain), Repository: &name}
 	connection := ""
@@ -148,7 +99,7 @@ type answer struct {
 
 // send makes one request with the administrator's token; header pairs follow,
 // and an Authorization that is given replaces the token ("" leaves it out).
-func (s *site) send(t *testing.T, method, path, body string, header ...string) answer {
+func (s *packageSite) send(t *testing.T, method, path, body string, header ...string) answer {
 	t.Helper()
 	rq, err := http.NewRequestWithContext(t.Context(), method, s.base+path, strings.NewReader(body))
 	if err != nil {
@@ -175,23 +126,13 @@ func (s *site) send(t *testing.T, method, path, body string, header ...string) a
 }
 
 // wants sends and fails the check on another status.
-func (s *site) wants(t *testing.T, status int, method, path, body string, header ...string) answer {
+func (s *packageSite) wants(t *testing.T, status int, method, path, body string, header ...string) answer {
 	t.Helper()
 	a := s.send(t, method, path, body, header...)
 	if a.status != status {
 		t.Fatalf("%s %s: %d %.500s, want %d", method, path, a.status, a.body, status)
 	}
 	return a
-}
-
-// eventually waits for something that happens behind the clients' backs.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("never happened: %s", what)
-		}
-	}
 }
 
 // errorCode is the error code of an API call, "" where it went well.
@@ -216,7 +157,7 @@ type shell struct {
 
 // shell gives a check a home of its own with the administrator's access key, or
 // skips it where one of the clients is missing.
-func (s *site) shell(t *testing.T, clients ...string) *shell {
+func (s *packageSite) shell(t *testing.T, clients ...string) *shell {
 	t.Helper()
 	for _, c := range clients {
 		ok, err := scriptCondition("client:" + c)
@@ -234,7 +175,7 @@ func (s *site) shell(t *testing.T, clients ...string) *shell {
 	sh := &shell{t: t, home: t.TempDir(), dir: t.TempDir()}
 	sh.env = []string{"PATH=" + tools + string(os.PathListSeparator) + os.Getenv("PATH"), "HOME=" + sh.home, "LANG=C.UTF-8",
 		"RUSTUP_HOME=" + fromHome("RUSTUP_HOME", ".rustup"), "PYENV_ROOT=" + fromHome("PYENV_ROOT", ".pyenv"), "CARGO_HOME=" + filepath.Join(sh.home, ".cargo"),
-		"JAVA_HOME=" + os.Getenv("JAVA_HOME"), "AWS_ACCESS_KEY_ID=" + siteKey, "AWS_SECRET_ACCESS_KEY=" + siteSecret, "AWS_DEFAULT_REGION=us-east-1",
+		"JAVA_HOME=" + os.Getenv("JAVA_HOME"), "AWS_ACCESS_KEY_ID=" + adminKeyID, "AWS_SECRET_ACCESS_KEY=" + adminSecret, "AWS_DEFAULT_REGION=us-east-1",
 		"AWS_EC2_METADATA_DISABLED=true", "AWS_ENDPOINT_URL=" + s.base, "npm_config_update_notifier=false", "npm_config_audit=false", "npm_config_fund=false",
 		"npm_config_fetch_retries=0", "PIP_DISABLE_PIP_VERSION_CHECK=1", "PIP_NO_INPUT=1", "YARN_ENABLE_TELEMETRY=0", "DO_NOT_TRACK=1", "CARGO_TERM_COLOR=never",
 		"CARGO_NET_RETRY=0", "RUSTUP_AUTO_INSTALL=0", "CI=1"}

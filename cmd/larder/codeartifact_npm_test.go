@@ -16,7 +16,7 @@ import (
 )
 
 // npmrc points npm, pnpm and Yarn 1 at a repository; scopes go where it points.
-func (s *site) npmrc(sh *shell, repo string) {
+func (s *packageSite) npmrc(sh *shell, repo string) {
 	sh.t.Helper()
 	at := s.host() + s.path("npm", repo)
 	text := fmt.Sprintf("registry=http://%s\n//%s:_authToken=%s\n", at, at, s.bearer)
@@ -48,7 +48,7 @@ func npmApp(sh *shell, dir string) {
 	sh.write(dir+"/package.json", `{"name":"app","version":"1.0.0","private":true}`)
 }
 
-func checkNpmRepublish(t *testing.T, s *site) {
+func checkNpmRepublish(t *testing.T, s *packageSite) {
 	sh := s.shell(t, "npm")
 	repo := s.repository(t, "npm-republish")
 	s.npmrc(sh, repo)
@@ -75,7 +75,7 @@ func checkNpmRepublish(t *testing.T, s *site) {
 	}
 }
 
-func checkNpmTags(t *testing.T, s *site) {
+func checkNpmTags(t *testing.T, s *packageSite) {
 	sh := s.shell(t, "npm")
 	up := s.repository(t, "npm-tags-up")
 	repo := s.repository(t, "npm-tags", up)
@@ -121,7 +121,7 @@ func checkNpmTags(t *testing.T, s *site) {
 }
 
 // origin sets a package's origin controls.
-func (s *site) origin(t *testing.T, repo string, format types.PackageFormat, ns, pkg, publish, upstream string) {
+func (s *packageSite) origin(t *testing.T, repo string, format types.PackageFormat, ns, pkg, publish, upstream string) {
 	t.Helper()
 	in := &codeartifact.PutPackageOriginConfigurationInput{Domain: aws.String(siteDomain), Repository: &repo, Format: format, Package: &pkg,
 		Restrictions: &types.PackageOriginRestrictions{Publish: types.AllowPublish(publish), Upstream: types.AllowUpstream(upstream)}}
@@ -133,7 +133,7 @@ func (s *site) origin(t *testing.T, repo string, format types.PackageFormat, ns,
 	}
 }
 
-func checkTarballHost(t *testing.T, s *site) {
+func checkTarballHost(t *testing.T, s *packageSite) {
 	sh := s.shell(t, "npm", "pnpm", "yarn")
 	repo := s.repository(t, "npm-host", "public:npmjs")
 	s.npm.Add(npmtest.Package{Name: "host-left", Version: "1.0.0"})
@@ -171,7 +171,7 @@ func checkTarballHost(t *testing.T, s *site) {
 	}
 }
 
-func checkNpmStatuses(t *testing.T, s *site) {
+func checkNpmStatuses(t *testing.T, s *packageSite) {
 	sh := s.shell(t, "npm")
 	repo := s.repository(t, "npm-statuses")
 	s.npmrc(sh, repo)
@@ -232,7 +232,7 @@ func checkNpmStatuses(t *testing.T, s *site) {
 }
 
 // move changes the status of versions of an npm package.
-func (s *site) move(t *testing.T, repo, pkg, status string, versions ...string) *codeartifact.UpdatePackageVersionsStatusOutput {
+func (s *packageSite) move(t *testing.T, repo, pkg, status string, versions ...string) *codeartifact.UpdatePackageVersionsStatusOutput {
 	t.Helper()
 	out, err := s.api.UpdatePackageVersionsStatus(t.Context(), &codeartifact.UpdatePackageVersionsStatusInput{Domain: aws.String(siteDomain), Repository: &repo,
 		Format: types.PackageFormatNpm, Package: &pkg, Versions: versions, TargetStatus: types.PackageVersionStatus(status)})

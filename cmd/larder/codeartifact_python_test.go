@@ -16,7 +16,7 @@ import (
 
 const simpleJSON = "application/vnd.pypi.simple.v1+json"
 
-func checkSimpleAPI(t *testing.T, s *site) {
+func checkSimpleAPI(t *testing.T, s *packageSite) {
 	sh := s.shell(t, "pip", "curl")
 	repo := s.repository(t, "pypi-simple", "public:pypi")
 	at := time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
@@ -97,7 +97,7 @@ func checkSimpleAPI(t *testing.T, s *site) {
 	}
 }
 
-func checkTwineRevisions(t *testing.T, s *site) {
+func checkTwineRevisions(t *testing.T, s *packageSite) {
 	sh := s.shell(t, "twine")
 	repo := s.repository(t, "pypi-twine")
 	upload := func(file string) (string, error) {
@@ -149,7 +149,7 @@ func checkTwineRevisions(t *testing.T, s *site) {
 }
 
 // A version that the upstream has cannot be published.
-func checkTwineConflict(t *testing.T, s *site) {
+func checkTwineConflict(t *testing.T, s *packageSite) {
 	sh := s.shell(t, "twine")
 	repo := s.repository(t, "pypi-conflict", "public:pypi")
 	s.pypi.Add(pypitest.Package{Name: "conflicting", Version: "1.0.0"})

@@ -42,14 +42,15 @@ type site struct {
 
 // siteRun is what all checks of a site share.
 type siteRun struct {
-	dir       string // holds larder.toml, data and the clients' files
-	env       []string
-	base      string // http://HOST:PORT
-	node      *runningNode
-	upstreams map[string]*formattest.Upstream // by connection: public:npmjs, ...
-	npm       *npmtest.Registry
-	python    *pythonDriver
-	provider  *ecdsa.PrivateKey // of the identity provider
+	dir        string // holds larder.toml, data and the clients' files
+	env        []string
+	base       string // http://HOST:PORT
+	node       *runningNode
+	upstreams  map[string]*formattest.Upstream // by connection: public:npmjs, ...
+	registries map[string]http.Handler         // what they serve
+	npm        *npmtest.Registry
+	python     *pythonDriver
+	provider   *ecdsa.PrivateKey // of the identity provider
 }
 
 // in is the site as a subtest sees it.
@@ -63,8 +64,9 @@ func newSite(t *testing.T, head string) *site {
 	dir := t.TempDir()
 	s := &site{t, &siteRun{dir: dir, upstreams: map[string]*formattest.Upstream{}, npm: npmtest.Default()}}
 	s.env = clientEnv(t, dir)
-	for name, h := range map[string]http.Handler{"public:npmjs": s.npm, "public:pypi": registryOf("pypi"),
-		"public:maven-central": registryOf("maven"), "public:crates-io": registryOf("cargo")} {
+	s.registries = map[string]http.Handler{"public:npmjs": s.npm, "public:pypi": registryOf("pypi"),
+		"public:maven-central": registryOf("maven"), "public:crates-io": registryOf("cargo")}
+	for name, h := range s.registries {
 		s.upstreams[name] = formattest.Serve(t, h)
 	}
 	s.provide()
@@ -86,8 +88,8 @@ func (s *site) configure(head string) {
 	s.Helper()
 	var b strings.Builder
 	fmt.Fprintf(&b, "owner = %q\n%s\n", siteOwner, head)
-	for _, c := range []struct{ name, format string }{{"public:npmjs", "npm"}, {"public:pypi", "pypi"}, {"public:maven-central", "maven"}, {"public:crates-io", "cargo"}} {
-		fmt.Fprintf(&b, "\n[[connection]]\nname = %q\nformat = %q\nurl = \"%s/\"\nmetadata_ttl = \"1s\"\n", c.name, c.format, s.upstreams[c.name].URL)
+	for _, c := range []struct{ name, format, path string }{{"public:npmjs", "npm", "/"}, {"public:pypi", "pypi", "/simple/"}, {"public:maven-central", "maven", "/"}, {"public:crates-io", "cargo", "/index/"}} {
+		fmt.Fprintf(&b, "\n[[connection]]\nname = %q\nformat = %q\nurl = %q\nmetadata_ttl = \"0s\"\n", c.name, c.format, s.upstreams[c.name].URL+c.path)
 	}
 	b.WriteString(providerConfig() + "\n[[repository]]\nname = \"main\"\n")
 	s.write("larder.toml", b.String())

@@ -14,7 +14,7 @@ import (
 
 // statusOf is the status of a generic version of the namespace checks, "Deleted"
 // where there is none.
-func (s *site) statusOf(t *testing.T, repo, pkg, version string) string {
+func (s *packageSite) statusOf(t *testing.T, repo, pkg, version string) string {
 	t.Helper()
 	out, err := s.api.DescribePackageVersion(t.Context(), &codeartifact.DescribePackageVersionInput{Domain: aws.String(siteDomain), Repository: &repo,
 		Format: types.PackageFormatGeneric, Namespace: aws.String("checks"), Package: &pkg, PackageVersion: &version})
@@ -29,7 +29,7 @@ func (s *site) statusOf(t *testing.T, repo, pkg, version string) string {
 
 // moveTo asks for a status by the operation that leads to it and returns the
 // code of the failure of version, or of the whole call.
-func (s *site) moveTo(t *testing.T, repo, pkg, version, target string) string {
+func (s *packageSite) moveTo(t *testing.T, repo, pkg, version, target string) string {
 	t.Helper()
 	ns, failed := aws.String("checks"), map[string]types.PackageVersionError{}
 	var err error
@@ -59,7 +59,7 @@ func (s *site) moveTo(t *testing.T, repo, pkg, version, target string) string {
 	return string(failed[version].ErrorCode)
 }
 
-func checkStatusMoves(t *testing.T, s *site) {
+func checkStatusMoves(t *testing.T, s *packageSite) {
 	repo := s.repository(t, "status-moves")
 	legal := map[string]string{
 		"Unfinished": "Published Unlisted Archived Disposed Deleted",
@@ -114,7 +114,7 @@ func checkStatusMoves(t *testing.T, s *site) {
 }
 
 // statusBatches holds the expectations of a batch and that it moves all or none.
-func (s *site) statusBatches(t *testing.T, repo string) {
+func (s *packageSite) statusBatches(t *testing.T, repo string) {
 	t.Helper()
 	sh := s.shell(t, "aws")
 	one, two := s.publishGeneric(t, repo, "batch", "1", "1", false), s.publishGeneric(t, repo, "batch", "2", "2", false)
@@ -153,7 +153,7 @@ func (s *site) statusBatches(t *testing.T, repo string) {
 	}
 }
 
-func checkCopy(t *testing.T, s *site) {
+func checkCopy(t *testing.T, s *packageSite) {
 	sh := s.shell(t, "aws", "npm")
 	up := s.repository(t, "copy-up", "public:npmjs")
 	from, to := s.repository(t, "copy-from", up), s.repository(t, "copy-to")

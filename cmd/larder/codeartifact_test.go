@@ -28,7 +28,7 @@ func TestCodeArtifact(t *testing.T) {
 		t.Skip("checks with real clients do not run with -short")
 	}
 	s := newSite(t, rightsConfig())
-	for _, c := range codeArtifactChecks() {
+	for _, c := range append(codeArtifactChecks(), packageChecks(newPackageSite(t))...) {
 		t.Run(fmt.Sprintf("%02d-%s", c.number, c.name), func(t *testing.T) { c.run(t, s.in(t)) })
 	}
 }

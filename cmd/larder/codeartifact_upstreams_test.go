@@ -14,7 +14,7 @@ import (
 )
 
 // chain replaces a repository's upstreams.
-func (s *site) chain(t *testing.T, repo string, upstreams ...string) {
+func (s *packageSite) chain(t *testing.T, repo string, upstreams ...string) {
 	t.Helper()
 	in := &codeartifact.UpdateRepositoryInput{Domain: aws.String(siteDomain), Repository: &repo, Upstreams: []types.UpstreamRepository{}}
 	for _, up := range upstreams {
@@ -25,14 +25,14 @@ func (s *site) chain(t *testing.T, repo string, upstreams ...string) {
 	}
 }
 
-func (s *site) deleteRepository(t *testing.T, repo string) {
+func (s *packageSite) deleteRepository(t *testing.T, repo string) {
 	t.Helper()
 	if _, err := s.api.DeleteRepository(t.Context(), &codeartifact.DeleteRepositoryInput{Domain: aws.String(siteDomain), Repository: &repo}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func checkRetention(t *testing.T, s *site) {
+func checkRetention(t *testing.T, s *packageSite) {
 	sh := s.shell(t, "npm")
 	c := s.repository(t, "retain-c", "public:npmjs")
 	b := s.repository(t, "retain-b", c)
@@ -73,7 +73,7 @@ func checkRetention(t *testing.T, s *site) {
 	sh.fails("E404", "app", "npm", "view", "retained@1.1.0", "--cache", t.TempDir())
 }
 
-func checkDiamonds(t *testing.T, s *site) {
+func checkDiamonds(t *testing.T, s *packageSite) {
 	sh := s.shell(t, "npm")
 	a, b, c, d := s.repository(t, "diamond-a"), s.repository(t, "diamond-b"), s.repository(t, "diamond-c"), s.repository(t, "diamond-d")
 	s.publishNpm(t, d, "diamond", "1.0.0")
@@ -130,7 +130,7 @@ func checkDiamonds(t *testing.T, s *site) {
 	s.wants(t, 404, "GET", s.path("npm", root)+"search-26/-/search-26-1.0.0.tgz", "")
 }
 
-func checkUpstreamDown(t *testing.T, s *site) {
+func checkUpstreamDown(t *testing.T, s *packageSite) {
 	sh := s.shell(t, "npm")
 	repo := s.repository(t, "flaky", "public:flaky")
 	s.npmrc(sh, repo)
@@ -155,7 +155,7 @@ func checkUpstreamDown(t *testing.T, s *site) {
 	sh.must("again", "npm", "install", "never-seen")
 }
 
-func checkBeforeRetention(t *testing.T, s *site) {
+func checkBeforeRetention(t *testing.T, s *packageSite) {
 	sh := s.shell(t, "aws", "npm")
 	up := s.repository(t, "before-up", "public:npmjs")
 	repo := s.repository(t, "before", up)
@@ -198,7 +198,7 @@ func checkBeforeRetention(t *testing.T, s *site) {
 	}
 }
 
-func checkOriginControls(t *testing.T, s *site) {
+func checkOriginControls(t *testing.T, s *packageSite) {
 	sh := s.shell(t, "aws", "npm")
 	repo := s.repository(t, "origin", "public:npmjs")
 	s.npmrc(sh, repo)
@@ -210,7 +210,9 @@ func checkOriginControls(t *testing.T, s *site) {
 		t.Helper()
 		var got struct {
 			Package struct {
-				OriginConfiguration struct{ Restrictions struct{ Publish, Upstream string } }
+				OriginConfiguration struct {
+					Restrictions struct{ Publish, Upstream string }
+				}
 			}
 		}
 		sh.aws(&got, append([]string{"describe-package"}, of(repo, "--format", "npm", "--package", pkg)...)...)
