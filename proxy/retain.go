@@ -62,6 +62,7 @@ func (x *exchange) retain(src supplier, f *found) {
 	default:
 		x.s.retaining.add(-1)
 		x.s.metrics.unretained.Inc()
+		x.s.retainLater(r)
 	}
 }
 
@@ -113,10 +114,15 @@ func (s *Server) retainLoop() {
 	for r := range s.retentions {
 		if _, err := s.retainNow(r); err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrClosed) {
 			s.log.Warn("a version could not be retained", "event", "retain_failed", "format", r.format.ID(), "name", r.key.Name, "version", r.key.Version, "error", err)
+			s.retainLater(r)
 		}
 		s.retaining.add(-1)
 	}
 }
+
+// retainLater voids the kept answers for a name: they would be given without a
+// look at what is retained.
+func (s *Server) retainLater(r retention) { s.cfg.Catalog.Bump(r.format.ID(), r.key.Name) }
 
 // Settle waits until everything that was served up to now is retained.
 func (s *Server) Settle() { s.retaining.wait() }
