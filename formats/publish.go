@@ -3,6 +3,7 @@ package formats
 import (
 	"context"
 	"io"
+	"net/http"
 	"time"
 )
 
@@ -158,6 +159,14 @@ type NewFile struct {
 	Spool       Spool
 	Derived     bool   // made here from another file of the version (core metadata)
 	Aux         []byte // format-private, kept in the asset row
+}
+
+// Redactor is a format whose passed-on requests may name packages that must not
+// leave the site (npm's audits).
+type Redactor interface {
+	// Redact returns the body of a KindPass request without the names for which
+	// private is true, and changes h, the header that goes with it, to fit.
+	Redact(t Target, h http.Header, body []byte, private func(Name) (bool, error)) ([]byte, error)
 }
 
 // Ingester is a format whose listings name versions but no files (Maven, Go).

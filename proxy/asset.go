@@ -78,7 +78,10 @@ func (x *exchange) withAsset(t formats.Target, held, miss func(*found) error) er
 			asked++
 			f, err = x.fromConnection(src.conn, t, held, miss)
 			if err == nil && !pinned {
-				err = x.s.cfg.Catalog.SetOwner(x.scope(), x.format.ID(), x.ownerKey(t), src.place)
+				// The answer is out; a pin that is not kept is made by the next.
+				if err := x.s.cfg.Catalog.SetOwner(x.scope(), x.format.ID(), x.ownerKey(t), src.place); err != nil {
+					x.s.log.Error("the supplier of a name could not be pinned", "event", "pin_failed", "format", x.format.ID(), "name", t.Name.Canon, "error", err)
+				}
 			}
 		}
 		if err == nil {

@@ -94,6 +94,11 @@ func (x *exchange) forward(c *catalog.Connection, t formats.Target) (*upstream.R
 		if err != nil {
 			return nil, err
 		}
+		if r, ok := x.format.(formats.Redactor); ok {
+			if body, err = r.Redact(t, rq.Header, body, x.private); err != nil {
+				return nil, err
+			}
+		}
 		rq.Body = bytes.NewReader(body)
 	}
 	resp, err := x.s.cfg.Upstream.Do(x.r.Context(), rq)
@@ -101,6 +106,17 @@ func (x *exchange) forward(c *catalog.Connection, t formats.Target) (*upstream.R
 		return nil, x.s.upstreamRefusal(c, t, err)
 	}
 	return resp, nil
+}
+
+// private reports whether origin controls keep a name from being asked for
+// outside.
+func (x *exchange) private(n formats.Name) (bool, error) {
+	_, err := x.askable(n)
+	var ref *formats.Refusal
+	if errors.As(err, &ref) && ref.Kind == formats.NotFound {
+		return true, nil
+	}
+	return false, err
 }
 
 // readBody reads the body of a request that is forwarded, of bounded size and

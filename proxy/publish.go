@@ -76,6 +76,12 @@ func (x *exchange) apply(change *formats.Change, in *intake) error {
 // applyChange is apply where the right was asked for already.
 func (x *exchange) applyChange(change *formats.Change, in *intake) error {
 	op := &catalog.Publish{Repository: x.repo, Format: x.format.ID(), Name: change.Name, Tags: change.Tags, Head: change.Head}
+	if change.Deed() == formats.DeedPublish {
+		// Before anybody upstream hears of the name.
+		if err := x.s.cfg.Catalog.MayPublish(x.domain, x.repo, x.format.ID(), change.Name); err != nil {
+			return commandRefusal(err)
+		}
+	}
 	for _, vc := range change.Versions {
 		if len(vc.Files) > 0 {
 			if ref := x.decide(change.Name, vc.V, ""); ref != nil {
@@ -132,6 +138,10 @@ func storeRefusal(err error) error {
 	return err
 }
 
+// upstreamPatience bounds how long a publisher waits to hear whether an upstream
+// has the version already; other small writes to the name wait with it.
+const upstreamPatience = 15 * time.Second
+
 // freeUpstream refuses a version that the repository can reach upstream: it
 // would be hidden or would hide (user guide, "package origin controls"). Where
 // upstream is blocked for the name there is nothing to compare with. An upstream
@@ -147,13 +157,15 @@ func (x *exchange) freeUpstream(n formats.Name, version string) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(x.r.Context(), upstreamPatience)
+	defer cancel()
 	for _, src := range srcs {
 		if src.place == own {
 			continue
 		}
 		if src.conn != nil {
 			list := formats.Target{Kind: formats.KindListing, Name: n, Fresh: formats.Revalidate}
-			if _, err := x.ensure(x.r.Context(), src.conn, list, false); errors.Is(err, errAbsent) {
+			if _, err := x.ensure(ctx, src.conn, list, false); errors.Is(err, errAbsent) {
 				continue
 			} else if err != nil {
 				x.s.log.Warn("an upstream could not be asked whether it has a version that is being published", "event", "publish_unchecked",

@@ -327,3 +327,15 @@ func (e *edit) origin(what origin.Type) origin.Verdict {
 	own := origin.PackageRestrictions{Publish: origin.Mode(e.row.Publish), Upstream: origin.Mode(e.row.Upstream)}
 	return origin.Decide(e.domain.Origins(), own, origin.Of(e.row.Format, e.row.Name), what, e.repo.Name)
 }
+
+// MayPublish asks the origin controls whether a package may be published to a
+// repository as things are now. A *Fault says that it may not. The command asks
+// again.
+func (c *Catalog) MayPublish(domain, repo, format string, n formats.Name) error {
+	m := &machine{c: c, cmd: &Command{Domain: domain}, state: c.State()}
+	e, err := m.edit(repo, format, n)
+	if err != nil {
+		return err
+	}
+	return e.mayPublish()
+}

@@ -93,14 +93,15 @@ func cmdCredential(ctx context.Context, args []string, std stdio) int {
 		fmt.Fprintf(std.err, "larder credential: unknown verb %q%s\n%s", verb, didYouMean(verb, []string{"create", "list", "disable", "enable", "delete", "revoke", "key"}), credentialUsage)
 		return exitUsage
 	}
-	if code, ok := parseFlags(fs, args[1:], maxArgs); !ok {
+	given, code, ok := parseMixed(fs, args[1:], maxArgs)
+	if !ok {
 		return code
 	}
-	if fs.NArg() < maxArgs {
+	if len(given) < maxArgs {
 		fmt.Fprint(std.err, credentialUsage)
 		return exitUsage
 	}
-	if err := o.fill(fs.Args(), policies, expires); err != nil {
+	if err := o.fill(given, policies, expires); err != nil {
 		fmt.Fprintf(std.err, "larder credential: %s\n", err)
 		return exitUsage
 	}

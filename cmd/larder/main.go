@@ -118,3 +118,19 @@ func parseFlags(fs *flag.FlagSet, args []string, maxArgs int) (code int, ok bool
 	}
 	return exitOK, true
 }
+
+// parseMixed is parseFlags where flags may also stand behind and between the
+// positional arguments, which it returns.
+func parseMixed(fs *flag.FlagSet, args []string, maxArgs int) (given []string, code int, ok bool) {
+	for {
+		if code, ok = parseFlags(fs, args, len(args)); !ok || fs.NArg() == 0 {
+			break
+		}
+		given, args = append(given, fs.Arg(0)), fs.Args()[1:]
+	}
+	if ok && len(given) > maxArgs {
+		fmt.Fprintf(fs.Output(), "%s: %q is one argument too many\n", fs.Name(), given[maxArgs])
+		return nil, exitUsage, false
+	}
+	return given, code, ok
+}
