@@ -181,17 +181,29 @@ func (b apiBackend) PublishAsset(ctx context.Context, c codeartifact.Caller, p c
 	return apiError(err) // the body's end may say that its signature was of other bytes
 }
 
+// connections is what the API knows of the configuration's connections.
+type connections struct {
+	formats map[string]string // by name
+	private map[string]bool
+}
+
+func connectionsOf(cfg *Config) *connections {
+	out := &connections{map[string]string{}, map[string]bool{}}
+	for i := range cfg.Connection {
+		c := &cfg.Connection[i]
+		out.formats[c.Name], out.private[c.Name] = c.Format, c.private()
+	}
+	return out
+}
+
 // api makes the handler of CodeArtifact's API.
 func (n *node) api(cfg *Config) (http.Handler, error) {
-	names := map[string]string{}
-	for _, c := range cfg.Connection {
-		names[c.Name] = c.Format
-	}
-	n.connections.Store(&names)
+	n.connections.Store(connectionsOf(cfg))
 	h, err := codeartifact.New(codeartifact.Config{
 		Catalog: n.catalog, Gate: apiGate{n.gate, time.Now}, Backend: apiBackend{n.proxy}, Formats: all.Formats(), Region: cfg.Region,
 		Endpoint:    func(r *http.Request) string { return n.proxy.Base(r) },
-		Connections: func() map[string]string { return *n.connections.Load() },
+		Connections: func() map[string]string { return n.connections.Load().formats },
+		Associable:  func(name string) bool { return !n.connections.Load().private[name] },
 		Logger:      n.log,
 	})
 	if err != nil {

@@ -19,6 +19,7 @@ type Connection struct {
 	URL         string   `toml:"url"`
 	MetadataTTL Duration `toml:"metadata_ttl"` // how long a document is served without asking again
 	Offline     bool     `toml:"offline"`      // never dial this one
+	Shared      bool     `toml:"shared"`       // the API may associate it although it has a credential
 
 	// One credential: a username with one of the passwords, or one of the
 	// tokens, or header fields.
@@ -55,6 +56,13 @@ type Connection struct {
 	NoSumdb     string `toml:"nosumdb"`      // go only
 	Scope       string `toml:"scope"`        // npm only
 	OtherScopes string `toml:"other_scopes"` // npm only
+}
+
+// private reports whether a connection carries a credential that only declared
+// repositories may use.
+func (c *Connection) private() bool {
+	secret := c.Username + c.Token + c.TokenFile + c.TokenEnv + c.ClientCert
+	return !c.Shared && (secret != "" || len(c.Header)+len(c.HeaderFile)+len(c.HeaderEnv) > 0)
 }
 
 // defaultConnection holds the default of every key of a [[connection]].

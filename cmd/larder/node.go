@@ -44,7 +44,7 @@ type node struct {
 	sts      *handlerBox
 	log      *slog.Logger
 
-	connections atomic.Pointer[map[string]string] // name -> format
+	connections atomic.Pointer[connections]
 
 	stops []func() // of what runs beside the listener, in order of its start
 }
@@ -207,11 +207,7 @@ func (n *node) apply(cfg *Config) error {
 		return fmt.Errorf("reload gate: %w", err)
 	}
 	n.sts.set(f)
-	names := map[string]string{}
-	for _, c := range cfg.Connection {
-		names[c.Name] = c.Format
-	}
-	n.connections.Store(&names)
+	n.connections.Store(connectionsOf(cfg))
 	return n.proxy.Reload(site)
 }
 

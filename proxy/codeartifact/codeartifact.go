@@ -42,6 +42,9 @@ type Config struct {
 	// Connections are the external connections that this node has an address of,
 	// name -> format. CodeArtifact's ten public ones are known without. nil: none.
 	Connections func() map[string]string
+	// Associable says whether a repository may be associated with a connection: one
+	// may carry a credential that is not everybody's. nil: with any.
+	Associable func(connection string) bool
 	Logger      *slog.Logger // nil: discard
 }
 
@@ -67,6 +70,9 @@ func New(cfg Config) (*Handler, error) {
 	}
 	if cfg.Region == "" {
 		cfg.Region = "us-east-1"
+	}
+	if cfg.Associable == nil {
+		cfg.Associable = func(string) bool { return true }
 	}
 	if cfg.Connections == nil {
 		cfg.Connections = func() map[string]string { return nil }

@@ -175,6 +175,9 @@ func (c *call) associate() (any, error) {
 	if _, ok := c.h.connectionFormat(name); !ok {
 		return nil, refused("externalConnection", name, "Member must be the name of an external connection")
 	}
+	if !c.h.cfg.Associable(name) {
+		return nil, Denied("External connection '%s' has a credential of this node's configuration and is not shared; set shared = true there", name)
+	}
 	if _, err := c.propose(d.Name, &catalog.SetConnection{Repository: r.Name, Connection: name}); err != nil {
 		return nil, err
 	}
