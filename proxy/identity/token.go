@@ -4,10 +4,11 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
+	"encoding/base32"
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -64,14 +65,20 @@ func NewIssuer(cfg IssuerConfig) (*Issuer, error) {
 // KeyID is the "kid" of a public key: 64 bits of its SHA-256.
 func KeyID(key ed25519.PublicKey) string {
 	sum := sha256.Sum256(key)
-	return base64.RawURLEncoding.EncodeToString(sum[:8])
+	return idText(sum[:8])
+}
+
+// idText spells ids so that they can stand on a command line: base64 may begin
+// with a hyphen.
+func idText(b []byte) string {
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b))
 }
 
 // newID makes the id of a token: 96 random bits.
 func newID() string {
 	var b [12]byte
 	rand.Read(b[:])
-	return base64.RawURLEncoding.EncodeToString(b[:])
+	return idText(b[:])
 }
 
 // Issue makes a bearer token that opens the domain of owner for p during life
