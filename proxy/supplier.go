@@ -36,7 +36,7 @@ func (x *exchange) sources(n formats.Name) ([]supplier, error) {
 		if n.Canon != "" {
 			p, err := x.s.cfg.Catalog.Package(place, x.format.ID(), n.Canon)
 			if err == nil {
-				here.known, blocked = true, p.Upstream == catalog.Block
+				here.known, blocked = p.Count > 0, p.Upstream == catalog.Block
 			} else if !errors.Is(err, catalog.ErrNotFound) {
 				return nil, err
 			}
