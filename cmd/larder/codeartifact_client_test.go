@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -131,6 +132,7 @@ func endpoint(format, domain, repo string) string {
 // command: the commands are the real ones, each in a process of its own, without
 // a second of imports before it.
 type pythonDriver struct {
+	mu  sync.Mutex
 	cmd *exec.Cmd
 	in  io.WriteCloser
 	out *bufio.Reader
@@ -201,14 +203,19 @@ func (s *site) driver() *pythonDriver {
 	if err := cmd.Start(); err != nil {
 		s.Fatal(err)
 	}
-	s.python = &pythonDriver{cmd, in, bufio.NewReader(out)}
+	s.python = &pythonDriver{cmd: cmd, in: in, out: bufio.NewReader(out)}
 	return s.python
 }
 
 func (d *pythonDriver) do(s *site, what string, o driverOrder) outcome {
 	s.Helper()
 	o.Env = append(slicesOf(s.env), o.Env...)
-	o.Dir, o.Out, o.Err = s.dir, filepath.Join(s.dir, "driver.out"), filepath.Join(s.dir, "driver.err")
+	if o.Dir == "" {
+		o.Dir = s.dir
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	o.Out, o.Err = filepath.Join(s.dir, "driver.out"), filepath.Join(s.dir, "driver.err")
 	line, err := json.Marshal(o)
 	if err != nil {
 		s.Fatal(err)

@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,6 +41,7 @@ type packageSite struct {
 	cargo   *cargotest.Registry
 	flaky   *npmtest.Registry // what flakyUp serves
 	flakyUp *formattest.Upstream
+	cli     sync.Once // starts the Python of the AWS CLI
 }
 
 func newPackageSite(t *testing.T) *packageSite {
@@ -151,6 +154,7 @@ func errorCode(t *testing.T, err error) string {
 // shell is a clean home on a machine with every client.
 type shell struct {
 	t         *testing.T
+	site      *site
 	home, dir string
 	env       []string
 }
@@ -172,7 +176,10 @@ func (s *packageSite) shell(t *testing.T, clients ...string) *shell {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sh := &shell{t: t, home: t.TempDir(), dir: t.TempDir()}
+	if slices.Contains(clients, "aws") {
+		s.cli.Do(func() { (&site{t, s.siteRun}).driver() })
+	}
+	sh := &shell{t: t, site: &site{t, s.siteRun}, home: t.TempDir(), dir: t.TempDir()}
 	sh.env = []string{"PATH=" + tools + string(os.PathListSeparator) + os.Getenv("PATH"), "HOME=" + sh.home, "LANG=C.UTF-8",
 		"RUSTUP_HOME=" + fromHome("RUSTUP_HOME", ".rustup"), "PYENV_ROOT=" + fromHome("PYENV_ROOT", ".pyenv"), "CARGO_HOME=" + filepath.Join(sh.home, ".cargo"),
 		"JAVA_HOME=" + os.Getenv("JAVA_HOME"), "AWS_ACCESS_KEY_ID=" + adminKeyID, "AWS_SECRET_ACCESS_KEY=" + adminSecret, "AWS_DEFAULT_REGION=us-east-1",
@@ -242,7 +249,7 @@ func (sh *shell) fails(want, dir string, args ...string) {
 // aws runs "aws codeartifact" and decodes its answer.
 func (sh *shell) aws(into any, args ...string) {
 	sh.t.Helper()
-	out := sh.must(".", append([]string{"aws", "codeartifact"}, args...)...)
+	out := sh.cli(args).good().out
 	if into == nil {
 		return
 	}
@@ -254,5 +261,14 @@ func (sh *shell) aws(into any, args ...string) {
 // awsRefuses runs "aws codeartifact" and wants an error code.
 func (sh *shell) awsRefuses(code string, args ...string) {
 	sh.t.Helper()
-	sh.fails("("+code+")", ".", append([]string{"aws", "codeartifact"}, args...)...)
+	sh.cli(args).bad("(" + code + ")")
+}
+
+func (sh *shell) cli(args []string) outcome {
+	sh.t.Helper()
+	if sh.site.python == nil {
+		sh.t.Fatal("the Python of the AWS CLI did not start")
+	}
+	args = append([]string{"codeartifact"}, args...)
+	return sh.site.python.do(sh.site, "aws "+strings.Join(args, " "), driverOrder{Args: args, Env: sh.env, Dir: sh.dir})
 }
