@@ -48,8 +48,7 @@ type Intake interface {
 	// Version is a version that the repository itself holds, with Held and
 	// Hosting set, or nil.
 	Version(n Name, v string) (*Version, error)
-	// Versions are all of them, oldest first, with Hosting but without Held: a
-	// name may have thousands.
+	// Versions are all of them, oldest first, with Held and Hosting set.
 	Versions(n Name) ([]*Version, error)
 	// Open opens a file that the repository itself holds. The caller closes it.
 	Open(n Name, v, file string) (OpenFile, error)

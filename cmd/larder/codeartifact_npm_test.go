@@ -57,12 +57,12 @@ func checkNpmRepublish(t *testing.T, s *packageSite) {
 	sh.must(dir, "npm", "pack", "--pack-destination", "..")
 	// npm itself refuses to publish what the registry lists, before it asks: so
 	// the same document goes over the wire again, as a retry after a lost answer.
-	doc := npmDocument(t, "again", "1.0.0", sh.read(sh.path("again-1.0.0.tgz")))
+	doc := string(npmDocument("again", "1.0.0", []byte(sh.read(sh.path("again-1.0.0.tgz")))))
 	s.wants(t, 201, "PUT", s.path("npm", repo)+"again", doc, "Content-Type", "application/json")
 	sh.write(dir+"/index.js", "module.exports = 'changed';\n")
 	sh.fails("1.0.0", dir, "npm", "publish")
 	sh.must(dir, "npm", "pack", "--pack-destination", "..")
-	doc = npmDocument(t, "again", "1.0.0", sh.read(sh.path("again-1.0.0.tgz")))
+	doc = string(npmDocument("again", "1.0.0", []byte(sh.read(sh.path("again-1.0.0.tgz")))))
 	a := s.wants(t, 409, "PUT", s.path("npm", repo)+"again", doc, "Content-Type", "application/json")
 	var said struct{ Error string }
 	if err := json.Unmarshal([]byte(a.body), &said); err != nil || !strings.Contains(said.Error, "1.0.0") {
@@ -240,4 +240,13 @@ func (s *packageSite) move(t *testing.T, repo, pkg, status string, versions ...s
 		t.Fatalf("move %s to %s: %v, %v", pkg, status, out, err)
 	}
 	return out
+}
+
+// publishNpm publishes a version over the wire, for checks in which that is not
+// the point.
+func (s *packageSite) publishNpm(t *testing.T, repo, name, version string) {
+	t.Helper()
+	reg := npmtest.New()
+	reg.Add(npmtest.Package{Name: name, Version: version, Files: map[string]string{"README.md": "# " + name + " of " + repo + "\n"}})
+	s.wants(t, 201, "PUT", s.path("npm", repo)+name, string(npmDocument(name, version, reg.Tarball(name, version))), "Content-Type", "application/json")
 }

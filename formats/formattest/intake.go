@@ -74,13 +74,7 @@ func (i *intake) Version(n formats.Name, v string) (*formats.Version, error) {
 }
 
 func (i *intake) Versions(n formats.Name) ([]*formats.Version, error) {
-	var out []*formats.Version
-	for _, v := range i.r.versions[n.Canon] {
-		bare := *v
-		bare.Held = nil // as the catalog gives them
-		out = append(out, &bare)
-	}
-	return out, nil
+	return i.r.versions[n.Canon], nil
 }
 
 func (i *intake) Open(n formats.Name, v, file string) (formats.OpenFile, error) {

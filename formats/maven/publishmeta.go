@@ -100,7 +100,7 @@ func publishMetadata(ctx context.Context, t formats.Target, in formats.Intake) (
 	case t.Doc != "":
 		err = d.publishBuilds(c, t, rows, in)
 	case d.versioned || d.artifact != "":
-		err = d.publishReleases(c, t, rows, in)
+		err = d.publishReleases(c, t, rows)
 	}
 	if err != nil {
 		return nil, err
@@ -119,7 +119,7 @@ func publishMetadata(ctx context.Context, t formats.Target, in formats.Intake) (
 
 // publishReleases publishes every unfinished version that the document names in
 // its list or as its latest or release.
-func (d *deployed) publishReleases(c *formats.Change, t formats.Target, rows []*formats.Version, in formats.Intake) error {
+func (d *deployed) publishReleases(c *formats.Change, t formats.Target, rows []*formats.Version) error {
 	if len(rows) == 0 {
 		return formats.Refuse(formats.NotFound, "no file of %s has been uploaded here: %s comes last", t.Name.Show(), metadataFile)
 	}
@@ -131,27 +131,11 @@ func (d *deployed) publishReleases(c *formats.Change, t formats.Target, rows []*
 		if !named[row.V] || row.Hosting == nil || row.Hosting.Status != formats.Unfinished {
 			continue
 		}
-		row, err := withFiles(t.Name, row, in)
-		if err != nil {
-			return err
-		}
 		if err := d.finish(c, row, formats.Published); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// withFiles reads a version again, with what is held of it.
-func withFiles(n formats.Name, row *formats.Version, in formats.Intake) (*formats.Version, error) {
-	full, err := in.Version(n, row.V)
-	if err != nil {
-		return nil, fmt.Errorf("look up the files of %s %s: %w", n.Show(), row.V, err)
-	}
-	if full == nil { // deleted since
-		return row, nil
-	}
-	return full, nil
 }
 
 // finish gives an unfinished version its status. The document counts as one of
@@ -185,10 +169,6 @@ func (d *deployed) publishBuilds(c *formats.Change, t formats.Target, rows []*fo
 			continue
 		}
 		found = found || named[row.V]
-		row, err := withFiles(t.Name, row, in)
-		if err != nil {
-			return err
-		}
 		switch st := row.Hosting.Status; {
 		case st == formats.Unfinished && named[row.V]:
 			if err := d.finish(c, row, formats.UnlistedStatus); err != nil {

@@ -176,11 +176,7 @@ func (d *distribution) known(name formats.Name, in formats.Intake) (*formats.Ver
 			return nil, formats.Refuse(formats.Conflict, "%s already exists, as %s: installers would not tell them apart", d.file, other.file)
 		}
 	}
-	full, err := in.Version(name, d.version) // with what is held of it
-	if err != nil {
-		return nil, fmt.Errorf("read version %s of %s: %w", d.version, name.Canon, err)
-	}
-	return full, nil
+	return found, nil
 }
 
 // pageEntry is a published file as a project page lists it (PEP 691, 700, 714).
