@@ -154,6 +154,18 @@ func checkVersionLists(t *testing.T, s *packageSite) {
 	if _, got := versions("listed", "--max-items", "1", "--page-size", "1"); strings.Contains(got, " ") || got == "" {
 		t.Errorf("one page: %s", got)
 	}
+	out := (&site{t, s.siteRun}).boto(admin(), `
+pages = ca.get_paginator("list_package_versions").paginate(domain="main", repository="`+repo+`", format="npm", package="listed",
+    sortBy="PUBLISHED_TIME", PaginationConfig={"PageSize": 1})
+for page in pages:
+    print(page["defaultDisplayVersion"], *[v["version"] + " " + v["status"] for v in page["versions"]])
+try:
+    ca.describe_package_version(domain="main", repository="`+repo+`", format="npm", package="listed", packageVersion="9.9.9")
+except ca.exceptions.ResourceNotFoundException as e:
+    print(e.response["resourceType"], e.response["resourceId"])`).good().out
+	if want := "0.9.0 2.0.0 Published\n0.9.0 0.9.0 Published\n0.9.0 1.0.0 Unlisted\npackage-version 9.9.9\n"; out != want {
+		t.Errorf("boto3 says %q, want %q", out, want)
+	}
 	s.npm.Add(npmtest.Package{Name: "listed-outside", Version: "3.0.0"})
 	s.wants(t, 200, "GET", s.path("npm", repo)+"listed-outside/-/listed-outside-3.0.0.tgz", "")
 	waitFor(t, func() bool { return s.holds(t, repo, "listed-outside", "3.0.0") })

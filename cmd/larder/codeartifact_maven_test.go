@@ -37,7 +37,8 @@ func (s *packageSite) mavenStatus(t *testing.T, repo, artifact, version string) 
 
 // deploy puts the files of one snapshot build as Maven's deploy plugin does,
 // which cannot be had without the registry that it comes from: archive and POM
-// with their checksums, then metadata with its own.
+// with their checksums, then metadata with its own. testdata/script has mvn itself
+// deploy, with a plugin made there.
 func (s *packageSite) deploy(t *testing.T, repo string, reg *maventest.Registry, artifact, version, build string) {
 	t.Helper()
 	dir := maventest.Dir(mavenGroup, artifact, version)
