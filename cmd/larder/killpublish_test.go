@@ -67,7 +67,7 @@ func npmTarball(name, version string, seed int) []byte {
 	return out.Bytes()
 }
 
-func killDocument(name, version string, tarball []byte) []byte {
+func npmDocument(name, version string, tarball []byte) []byte {
 	sum, old := sha512.Sum512(tarball), sha1.Sum(tarball)
 	doc, err := json.Marshal(map[string]any{"_id": name, "name": name, "dist-tags": map[string]any{"latest": version},
 		"versions": map[string]any{version: map[string]any{"name": name, "version": version,
@@ -87,7 +87,7 @@ func (p *killPublished) publish(ctx context.Context, base string, round, client 
 		if client == 0 {
 			version := fmt.Sprintf("%d.%d.0", round, i)
 			path := "/npm/main/killed/-/killed-" + version + ".tgz"
-			body := killDocument("killed", version, npmTarball("killed", version, seed))
+			body := npmDocument("killed", version, npmTarball("killed", version, seed))
 			if !p.put(ctx, base, "/npm/main/killed", path, seed, body) {
 				return
 			}
@@ -204,7 +204,7 @@ func (p *killPublished) compare(t *testing.T, base string) {
 		to, body := path, binaryOf(rand.New(rand.NewPCG(1, 2)), 100)
 		if v, ok := strings.CutPrefix(path, "/npm/main/killed/-/killed-"); ok {
 			v = strings.TrimSuffix(v, ".tgz")
-			to, body = "/npm/main/killed", killDocument("killed", v, npmTarball("killed", v, f.seed+1))
+			to, body = "/npm/main/killed", npmDocument("killed", v, npmTarball("killed", v, f.seed+1))
 		}
 		if status, answer := p.send(context.Background(), base+to, body); status != http.StatusConflict && status != http.StatusForbidden {
 			t.Errorf("%s: other bytes were answered %d %.200s", path, status, answer)
