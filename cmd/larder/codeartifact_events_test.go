@@ -128,8 +128,28 @@ func checkEvents(t *testing.T, s *packageSite) {
 	if got := len(s.events(t, "fed-ours")) - seen["fed-ours"]; got != 1 {
 		t.Errorf("one change was told %d times", got)
 	}
+	s.eventShapes(t, "fed", "fed-outside", "fed-ours")
+	first := s.events(t, "fed")
+	if c := first[0].Detail.Changes; c.AssetsAdded != 1 {
+		t.Errorf("changes of the first asset: %+v", c)
+	}
+	if c := first[1].Detail.Changes; c.AssetsAdded != 1 || !c.StatusChanged {
+		t.Errorf("changes of the second asset: %+v", c)
+	}
+	if c := first[2].Detail.Changes; !c.StatusChanged || c.AssetsAdded != 0 {
+		t.Errorf("changes of a status: %+v", c)
+	}
+	if c := first[4].Detail.Changes; c.AssetsRemoved != 2 {
+		t.Errorf("changes of a disposal: %+v", c)
+	}
+}
+
+// eventShapes holds what is told of packages against the user guide: sequence
+// numbers that rise, ids that come once, and whose change it was.
+func (s *packageSite) eventShapes(t *testing.T, packages ...string) {
+	t.Helper()
 	ids := map[string]bool{}
-	for _, pkg := range []string{"fed", "fed-outside", "fed-ours"} {
+	for _, pkg := range packages {
 		last := map[string]int64{}
 		for _, e := range s.events(t, pkg) {
 			d := e.Detail
@@ -150,18 +170,5 @@ func checkEvents(t *testing.T, s *packageSite) {
 				t.Errorf("event: %+v", e)
 			}
 		}
-	}
-	first := s.events(t, "fed")
-	if c := first[0].Detail.Changes; c.AssetsAdded != 1 {
-		t.Errorf("changes of the first asset: %+v", c)
-	}
-	if c := first[1].Detail.Changes; c.AssetsAdded != 1 || !c.StatusChanged {
-		t.Errorf("changes of the second asset: %+v", c)
-	}
-	if c := first[2].Detail.Changes; !c.StatusChanged || c.AssetsAdded != 0 {
-		t.Errorf("changes of a status: %+v", c)
-	}
-	if c := first[4].Detail.Changes; c.AssetsRemoved != 2 {
-		t.Errorf("changes of a disposal: %+v", c)
 	}
 }
