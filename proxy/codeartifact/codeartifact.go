@@ -45,7 +45,7 @@ type Config struct {
 	// Associable says whether a repository may be associated with a connection: one
 	// may carry a credential that is not everybody's. nil: with any.
 	Associable func(connection string) bool
-	Logger      *slog.Logger // nil: discard
+	Logger     *slog.Logger // nil: discard
 }
 
 // Handler answers requests below /v1/. It is safe for concurrent use.
