@@ -53,6 +53,7 @@ type Site struct {
 	Offline        bool
 	ExternalURLs   []string       // without trailing slash; first is the default
 	TrustedProxies []netip.Prefix // whose Forwarded headers are believed
+	Partial        bool           // Graph may still grow: repositories that it lacks are not taken for gone
 	LocalTags      bool           // a tag set here wins over the upstream's of the same name
 
 	open   bool   // some repository may be read without a credential
@@ -206,7 +207,7 @@ func (s *Server) Reload(site Site) error {
 		rows = append(rows, catalog.RepositoryRow{Name: r.Name, Description: r.Description, Upstreams: r.Upstreams,
 			Connection: r.Connection, Offline: r.Offline, Anonymous: r.Anonymous})
 	}
-	if _, err := s.cfg.Catalog.Propose(s.cfg.Domain, "", &catalog.Declare{Owner: s.cfg.Owner, Repositories: rows}); err != nil {
+	if _, err := s.cfg.Catalog.Propose(s.cfg.Domain, "", &catalog.Declare{Owner: s.cfg.Owner, Repositories: rows, Partial: site.Partial}); err != nil {
 		return fmt.Errorf("declare repositories: %w", err)
 	}
 	return s.rebuild(s.cfg.Catalog.State())

@@ -426,6 +426,10 @@ func TestDeclare(t *testing.T) {
 	if f := s.publish("main", "x", "1.0.0", "good"); f != nil {
 		t.Fatal(f)
 	}
+	// A node that is still finding out what it has takes nothing away.
+	if r := s.must(&Declare{Owner: "111122223333", Partial: true}); r.Changed {
+		t.Error("a partial declaration changed something")
+	}
 	s.must(&Declare{Owner: "111122223333"})
 	d, _ := s.c.State().Domain("team")
 	if fmt.Sprint(d.Repositories()) != "[main]" {

@@ -278,6 +278,9 @@ func (m *machine) dropReference(key []byte, a *AssetRow) error {
 type Declare struct {
 	Owner        string          `cbor:"1,keyasint"`
 	Repositories []RepositoryRow `cbor:"2,keyasint,omitempty"`
+	// Partial says that more may be declared later: what was declared before and is
+	// not named now stays as it is.
+	Partial bool `cbor:"3,keyasint,omitempty"`
 }
 
 func (op *Declare) apply(m *machine) error {
@@ -318,7 +321,7 @@ func (op *Declare) apply(m *machine) error {
 	}
 	for _, name := range d.names {
 		old := d.repos[name]
-		if !old.Declared || wanted[name] {
+		if !old.Declared || wanted[name] || op.Partial {
 			continue
 		}
 		changed = true

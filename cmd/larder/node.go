@@ -244,7 +244,7 @@ func (c *Config) site() (proxy.Site, error) {
 	if err != nil {
 		return proxy.Site{}, err
 	}
-	return proxy.Site{Graph: graph, Rules: rules, Offline: c.Offline(), ExternalURLs: trimmed(c.ExternalURL), TrustedProxies: c.Proxies(), LocalTags: c.LocalTags}, nil
+	return proxy.Site{Graph: graph, Rules: rules, Offline: c.Offline(), ExternalURLs: trimmed(c.ExternalURL), TrustedProxies: c.Proxies(), LocalTags: c.LocalTags, Partial: c.Discovers()}, nil
 }
 
 func (c *Config) limits() proxy.Limits {
