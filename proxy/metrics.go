@@ -15,6 +15,7 @@ type metrics struct {
 	requests *prometheus.CounterVec   // format, kind, tier, code
 	seconds  *prometheus.HistogramVec // format, tier
 	sent     *prometheus.CounterVec   // format, tier
+	changes  *prometheus.CounterVec   // format, deed
 
 	inflight                                                                                 prometheus.Gauge
 	panics, coalesced, stale, blocked, denied, notHeld, torn, lost, unretained, verifyFailed prometheus.Counter
@@ -55,7 +56,8 @@ func newMetrics(reg *prometheus.Registry, s *Server) *metrics {
 	m.verifyFailed = count("larder_verify_failures_total", "Upstream bodies that failed verification.")
 	m.withdrawn = count("larder_withdrawn_total", "Listings that answered 404 after a 200.")
 	m.mutations = count("larder_mutations_total", "Attempts of an upstream to change an immutable coordinate.")
-	reg.MustRegister(m.requests, m.seconds, m.sent, m.inflight, newStoreCollector(s))
+	m.changes = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "larder_changes_total", Help: "Acknowledged writes of clients by format and deed: publish, metadata, delete."}, []string{"format", "deed"})
+	reg.MustRegister(m.changes, m.requests, m.seconds, m.sent, m.inflight, newStoreCollector(s))
 	return m
 }
 

@@ -102,8 +102,18 @@ func (x *exchange) applyChange(change *formats.Change, in *intake) error {
 	if err != nil {
 		return in.explain(err)
 	}
-	_, err = x.s.cfg.Catalog.Propose(x.domain, x.caller.ARN, op, staged...)
-	return commandRefusal(err)
+	done, err := x.s.cfg.Catalog.Propose(x.domain, x.caller.ARN, op, staged...)
+	if err != nil {
+		return commandRefusal(err)
+	}
+	x.s.metrics.changes.WithLabelValues(x.format.ID(), change.Deed().String()).Inc()
+	var versions []string
+	for _, v := range op.Versions {
+		versions = append(versions, v.V)
+	}
+	x.s.log.Info("a package was changed", "event", "package_changed", "deed", change.Deed().String(), "domain", x.domain, "repository", x.repo,
+		"format", x.format.ID(), "name", change.Name.Canon, "versions", versions, "principal", x.caller.ARN, "changed", done.Changed)
+	return nil
 }
 
 // commandRefusal words a command that was not applied.
