@@ -109,14 +109,34 @@ func (s *Server) keeps(r retention, repo string) (bool, error) {
 	return err == nil && !row.Evicted, err
 }
 
+// retainLoop works the queue off until the Server closes, and then what is in it.
+// The queue is never closed: a request that was cut off may still want to add.
 func (s *Server) retainLoop() {
 	defer s.work.Done()
-	for r := range s.retentions {
-		if _, err := s.retainNow(r); err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrClosed) {
-			s.log.Warn("a version could not be retained", "event", "retain_failed", "format", r.format.ID(), "name", r.key.Name, "version", r.key.Version, "error", err)
-			s.retainLater(r)
+	for {
+		select {
+		case r := <-s.retentions:
+			s.retainQueued(r)
+			continue
+		case <-s.life.Done():
 		}
-		s.retaining.add(-1)
+		for {
+			select {
+			case r := <-s.retentions:
+				s.retainQueued(r)
+				continue
+			default:
+			}
+			return
+		}
+	}
+}
+
+func (s *Server) retainQueued(r retention) {
+	defer s.retaining.add(-1)
+	if _, err := s.retainNow(r); err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrClosed) {
+		s.log.Warn("a version could not be retained", "event", "retain_failed", "format", r.format.ID(), "name", r.key.Name, "version", r.key.Version, "error", err)
+		s.retainLater(r)
 	}
 }
 

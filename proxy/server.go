@@ -262,7 +262,6 @@ func (s *Server) Drain() { s.health.Store(&drain{}) }
 // have ended.
 func (s *Server) Close() {
 	s.stop()
-	close(s.retentions)
 	s.work.Wait()
 	s.access.close()
 	s.routes.Close()
