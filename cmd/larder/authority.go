@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -102,6 +103,9 @@ func (f authorityFlags) renewServer(d listener.Directory, now time.Time, std std
 	issued, err := d.Renew(names, now)
 	if err != nil {
 		fmt.Fprintf(std.err, "larder init: %s\n", err)
+		if _, missing := os.Stat(d.CA); errors.Is(missing, fs.ErrNotExist) {
+			fmt.Fprintln(std.err, "larder init: there is no authority to renew with; larder init --ca makes one, --tls-dir names where it is")
+		}
 		if errors.Is(err, listener.ErrScope) {
 			fmt.Fprintln(std.err, "larder init: an authority signs only for the names and the --permit that it was made for; make another one with --ca and --tls-dir")
 		}

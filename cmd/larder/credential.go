@@ -53,12 +53,15 @@ larder credential key
 create prints an access key for the AWS CLI and SDKs, or with --token a robot
 token for package managers; the secret is shown once. A policy is admin,
 publish, read, the name of a [[policy]] of the config, or a file with an IAM
-document. revoke denies tokens that were issued: one by its id, all of a user's
-or role's by its ARN (robot tokens are disabled for that), or all of a signing
-key. key prints the public half of this
-node's signing key: a node that has it as DATA/keys/trusted/NAME.pub accepts the
-tokens of this one. Every form takes --config FILE or --data DIR, and works while
-the node runs.
+document.
+
+revoke denies tokens that were issued: one by its id, all of a user's or role's
+by its ARN, which also disables its robot tokens, or all of a signing key.
+
+key prints the public half of this node's signing key: a node that has it as
+DATA/keys/trusted/NAME.pub accepts the tokens of this one.
+
+Every form takes --config FILE or --data DIR, and works while the node runs.
 `
 
 func cmdCredential(ctx context.Context, args []string, std stdio) int {
@@ -226,6 +229,10 @@ func cmdPolicy(ctx context.Context, args []string, std stdio) int {
 	fs.BoolVar(&asJSON, "json", false, "print the whole explanation as JSON")
 	if code, ok := parseFlags(fs, args[1:], 0); !ok {
 		return code
+	}
+	if o.User == "" || o.Action == "" || o.Resource == "" {
+		fmt.Fprintf(std.err, "larder policy: --principal, --action and --resource are all needed\n%s", policyUsage)
+		return exitUsage
 	}
 	cfg, err := nf.load()
 	if err == nil {

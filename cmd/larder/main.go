@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -52,7 +53,7 @@ func commands() []command {
 			"write a commented config from what this machine uses (larder.toml; - is stdout), with --ca also certificates; --renew: only the server's", cmdInit},
 		{"check", "FILE", "check a config", cmdCheck},
 		{"store", "check|stats|scrub|gc [--data DIR]", "look after the store of a node that is not running", cmdStore},
-		{"credential", "create|list|disable|enable|delete|revoke ...", "make and end access keys and tokens", cmdCredential},
+		{"credential", "create|list|disable|enable|delete|revoke|key ...", "make and end access keys and tokens, print the signing key", cmdCredential},
 		{"policy", "explain --principal ARN --action ACTION --resource ARN", "say who may do what, and why", cmdPolicy},
 		{"version", "", "print the version", cmdVersion},
 		{"help", "", "print this", cmdHelp},
@@ -92,7 +93,8 @@ func cmdHelp(_ context.Context, _ []string, std stdio) int {
 func printUsage(w io.Writer) {
 	fmt.Fprint(w, "larder keeps what package managers fetch.\n\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  larder %s %s\n        %s\n", c.name, c.args, c.short)
+		line := strings.TrimRight("larder "+c.name+" "+c.args, " ")
+		fmt.Fprintf(w, "  %s\n        %s\n", line, c.short)
 	}
 }
 

@@ -307,7 +307,10 @@ func TestRealGoUsesPublished(t *testing.T) {
 	if out := client.mustRun(t, nil, "list", "-m", "-versions", hosted); out != hosted+" v1.0.0 v1.1.0\n" {
 		t.Errorf("go list prints %q", out)
 	}
-	if log := strings.Join(h.log, "\n"); strings.Contains(log, "sumdb") {
+	h.mu.Lock()
+	log := strings.Join(h.log, "\n")
+	h.mu.Unlock()
+	if strings.Contains(log, "sumdb") {
 		t.Errorf("go asked a checksum database:\n%s", log)
 	}
 	if out, err := client.run(t, nil, "get", hosted+"@main"); err == nil || !strings.Contains(out, "has versions only") {
