@@ -21,7 +21,6 @@ const (
 type ballast struct {
 	there bool
 	lost  bool // given up because of a full file system, and not made anew yet
-	blind bool // lost since the free space was last looked at
 }
 
 func ballastFor(total int64) int64 { return min(ballastSize, total/64) }
@@ -34,7 +33,7 @@ func (db *DB) onDiskFull() {
 	err := db.cfg.FS.Remove(db.ballastPath())
 	s := &db.space
 	s.mu.Lock()
-	s.ballast.lost, s.ballast.there, s.ballast.blind = true, false, true
+	s.ballast.lost, s.ballast.there = true, false
 	s.full = fullNone
 	s.mu.Unlock()
 	if errors.Is(err, os.ErrNotExist) {
@@ -49,7 +48,7 @@ func (db *DB) onDiskFull() {
 func (db *DB) restoreBallast() error {
 	s := &db.space
 	s.mu.Lock()
-	want := !s.ballast.there && !s.ballast.blind && s.known && s.free > db.reserveBytes(s.total)+2*ballastFor(s.total)
+	want := !s.ballast.there && s.known && s.free > db.reserveBytes(s.total)+2*ballastFor(s.total)
 	lost, size := s.ballast.lost, ballastFor(s.total)
 	s.mu.Unlock()
 	if !want {

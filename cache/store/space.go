@@ -312,7 +312,7 @@ func (s *space) refresh(db *DB) error {
 	free, total, err := db.freeSpace()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.known, s.ballast.blind = err == nil, false
+	s.known = err == nil
 	s.free, s.total, s.asked = free, total, db.now()
 	return err
 }

@@ -390,7 +390,13 @@ func TestNoSpaceLeft(t *testing.T) {
 		return nil
 	})
 	clk := newClock()
-	db := open(t, Config{Now: clk.now, FS: errorfs.Wrap(mem, inject), FreeSpace: func(string) (int64, int64, error) {
+	given := make(chan struct{}, 16) // the ballast was given up
+	onEvent := func(e Event) {
+		if e.Kind == EventNoSpace {
+			given <- struct{}{}
+		}
+	}
+	db := open(t, Config{Now: clk.now, OnEvent: onEvent, FS: errorfs.Wrap(mem, inject), FreeSpace: func(string) (int64, int64, error) {
 		return free.Load(), 1 << 28, nil
 	}})
 	if err := db.space.watch(db); err != nil {
@@ -400,9 +406,12 @@ func TestNoSpaceLeft(t *testing.T) {
 	if _, err := mem.Stat(ballast); err != nil {
 		t.Fatalf("no ballast: %v", err)
 	}
-	free.Store(50 << 20)
+	free.Store(16 << 20) // too little for housekeeping to make the ballast anew
 	full.Store(true)
 	commit(t, db, func(b *Batch) { b.Set([]byte("row"), nil) })
+	// Another write may be the one that met the end of the disk: its removal of the
+	// ballast lets this one through before it is done.
+	<-given
 	if _, err := mem.Stat(ballast); err == nil {
 		t.Error("the ballast is still there")
 	}
