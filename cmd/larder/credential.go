@@ -25,7 +25,9 @@ func (n *nodeFlags) declare(fs *flag.FlagSet) {
 	fs.StringVar(&n.data, "data", "", "`DIR` of the node's data")
 }
 
-func (n *nodeFlags) load() (*Config, error) {
+// load reads the configuration. Only a command that may come before the first
+// start makes the data directory; elsewhere an absent one is a slip.
+func (n *nodeFlags) load(first bool) (*Config, error) {
 	cfg := DefaultConfig()
 	if n.config != "" {
 		var err error
@@ -37,6 +39,9 @@ func (n *nodeFlags) load() (*Config, error) {
 		cfg.Data = n.data
 	}
 	if _, err := os.Stat(cfg.Data); err != nil {
+		if !first {
+			return nil, fmt.Errorf("data directory: %w", err)
+		}
 		if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 			return nil, fmt.Errorf("make data directory: %w", err)
 		}
@@ -108,7 +113,7 @@ func cmdCredential(ctx context.Context, args []string, std stdio) int {
 		fmt.Fprintf(std.err, "larder credential: %s\n", err)
 		return exitUsage
 	}
-	cfg, err := nf.load()
+	cfg, err := nf.load(verb == "create" || verb == "key")
 	if err == nil {
 		var answer *adminAnswer
 		if answer, err = order(ctx, cfg, o); err == nil {
@@ -234,7 +239,7 @@ func cmdPolicy(ctx context.Context, args []string, std stdio) int {
 		fmt.Fprintf(std.err, "larder policy: --principal, --action and --resource are all needed\n%s", policyUsage)
 		return exitUsage
 	}
-	cfg, err := nf.load()
+	cfg, err := nf.load(false)
 	if err == nil {
 		var answer *adminAnswer
 		if answer, err = order(ctx, cfg, o); err == nil {

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -19,5 +21,18 @@ func TestFlagsStandAnywhere(t *testing.T) {
 	fs := flags("test", stdio{err: &bytes.Buffer{}})
 	if _, code, ok := parseMixed(fs, []string{"a", "b"}, 1); ok || code != exitUsage {
 		t.Errorf("one too many: %d %v", code, ok)
+	}
+}
+
+// A mistyped data directory is told, not made.
+func TestAbsentDataIsNotMade(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "typo")
+	for _, args := range [][]string{{"list"}, {"disable", "x"}, {"revoke", "token", "x"}} {
+		if code := cmdCredential(t.Context(), append(args, "--data", dir), stdio{out: &bytes.Buffer{}, err: &bytes.Buffer{}}); code != exitWrong {
+			t.Errorf("%v: exit %d", args, code)
+		}
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("the directory was made")
 	}
 }
